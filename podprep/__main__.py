@@ -1,0 +1,5 @@
+"""`python -m podprep`."""
+
+from podprep.cli import main
+
+main()

@@ -1,0 +1,146 @@
+"""DuckDB as the build uses it: the files of sql/, bounded memory, errors in one line."""
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from podprep.errors import PodError
+
+# What Python, pyarrow and one part in each thread's hands take beside DuckDB's own buffers
+# (measured: see bench/).
+BESIDE_DUCKDB = 192 << 20
+
+# called with the stage at work, its steps done and its steps in all (0 where not known)
+Progress = Callable[[str, int, int], None]
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What a build may use: it changes how long the build takes, never a byte of the result."""
+
+    threads: int
+    memory: int  # bytes, the whole process
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise PodError(f"--threads {self.threads}: give at least 1")
+        if self.memory < 384 << 20:
+            raise PodError(f"--memory of {self.memory >> 20} MB: give at least 384MB")
+
+
+@cache
+def sql_text(name: str) -> str:
+    """Return one file of sql/, from the installed package or from the checkout."""
+    packaged = files("podprep") / "sql" / name
+    if packaged.is_file():
+        return packaged.read_text(encoding="utf-8")
+    return (Path(__file__).parent.parent / "sql" / name).read_text(encoding="utf-8")
+
+
+def connect(machine: Machine, spill: Path) -> duckdb.DuckDBPyConnection:
+    """Open an in-memory database that spills to the folder `spill` and loads no extension."""
+    return duckdb.connect(
+        config={
+            "threads": machine.threads,
+            "memory_limit": f"{machine.memory - BESIDE_DUCKDB}B",
+            "temp_directory": str(spill),
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+    )
+
+
+def read_stream(
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    query: str,
+) -> None:
+    """Run `query` with the view `name` over a stream of batches, which can be read once.
+
+    An error of the stream comes out as itself; DuckDB would bury it in one of its own.
+    """
+    failure: list[BaseException] = []
+
+    def watched() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from batches
+        except BaseException as error:
+            failure.append(error)
+            raise
+
+    con.register(name, pa.RecordBatchReader.from_batches(schema, watched()))
+    try:
+        con.execute(query)
+    except duckdb.Error:
+        if failure:
+            raise failure[0] from None
+        raise
+    finally:
+        con.unregister(name)
+
+
+def run_parallel(
+    con: duckdb.DuckDBPyConnection,
+    threads: int,
+    work: Callable[[duckdb.DuckDBPyConnection, Job], Result],
+    jobs: Iterable[Job],
+) -> Iterator[Result]:
+    """Yield `work(cursor, job)` in the order of the jobs, each with a cursor of its own.
+
+    Many small queries side by side, because DuckDB splits a query over threads by row groups of
+    122,880 rows and a part has fewer.
+    """
+
+    def run(job: Job) -> Result:
+        with con.cursor() as cursor:
+            return work(cursor, job)
+
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(run, job) for job in jobs]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def one_line_errors(out: Path, machine: Machine) -> Iterator[None]:
+    """Turn what the disk and the memory refuse into a `PodError` that says what to do."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException:
+        raise PodError(
+            f"the build does not fit in --memory {machine.memory >> 20}MB: give it more"
+        ) from None
+    except duckdb.IOException as error:
+        raise PodError(_disk(out, str(error))) from None
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise PodError(_disk(out, "no space left on device")) from None
+        raise PodError(f"cannot write {error.filename or out}: {error.strerror or error}") from None
+
+
+def _disk(out: Path, message: str) -> str:
+    where = next(p for p in (out, *out.absolute().parents) if p.exists())
+    status = os.statvfs(where)
+    free = status.f_bavail * status.f_frsize
+    return (
+        f"cannot write below {out.absolute().parent} ({message.splitlines()[0]}; "
+        f"{free >> 20:,} MB free): make room, or use --out on another disk"
+    )

@@ -1,0 +1,120 @@
+"""The samples: every task, split, round and range of rows is one query and one file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from podprep.engine import Machine, Progress, run_parallel, sql_text
+from podprep.options import BuildOptions, Task
+from podprep.shards import PART_ROWS, SCHEMAS, ShardFile, sample_path, write_parquet
+
+HELD_OUT = ("valid", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A range of rows of one task, split and round: what becomes one file.
+
+    Rows are users, or the numbers of explanations.
+    """
+
+    task: Task
+    split: str
+    round: int
+    number: int
+
+    def select(self) -> str:
+        first = self.number * PART_ROWS + 1
+        return (
+            "CREATE OR REPLACE TEMP TABLE part AS "
+            f"SELECT '{self.split}' AS split, {self.round}::BIGINT AS round, "
+            f"{first}::BIGINT AS first_row, {first + PART_ROWS - 1}::BIGINT AS last_row"
+        )
+
+
+def write_samples(
+    con: duckdb.DuckDBPyConnection,
+    options: BuildOptions,
+    machine: Machine,
+    folder: Path,
+    progress: Progress,
+) -> tuple[list[ShardFile], tuple[int, int]]:
+    """Write all samples and the frozen negatives of a database that holds the finished stages.
+
+    Returns the files, and the fewest and most negatives of a validation or test user.
+    """
+    sql = {task: sql_text(f"build/{number}_{task}.sql") for task, number in NUMBERS.items()}
+    negatives_sql = sql_text("build/13_negatives.sql")
+
+    def samples(cursor: duckdb.DuckDBPyConnection, part: Part) -> ShardFile:
+        table = cursor.sql(sql[part.task]).to_arrow_table()
+        name = sample_path(part.task, part.split, part.round, part.number)
+        return write_parquet(folder, name, SCHEMAS[part.task], [table])
+
+    def draw(cursor: duckdb.DuckDBPyConnection, part: Part) -> None:
+        cursor.execute(part.select())
+        if part.task is Task.TOPN:
+            cursor.execute(negatives_sql)
+
+    def frozen(cursor: duckdb.DuckDBPyConnection, part: Part) -> tuple[pa.Table, ShardFile | None]:
+        draw(cursor, part)
+        query = "SELECT user_id, split, item_ids FROM drawn ORDER BY user_id"
+        table = cursor.sql(query).to_arrow_table()
+        return table, samples(cursor, part) if Task.TOPN in options.tasks else None
+
+    def written(cursor: duckdb.DuckDBPyConnection, part: Part) -> ShardFile:
+        draw(cursor, part)
+        return samples(cursor, part)
+
+    rows = _rows(con)
+    held_out = [p for s in HELD_OUT for p in _parts(Task.TOPN, s, 1, rows)]
+    others = [
+        part
+        for task in options.tasks
+        for split in ("train", *HELD_OUT)
+        for part in _parts(task, split, options.rounds if split == "train" else 1, rows)
+        if part.task is not Task.TOPN or split == "train"
+    ]
+    done: list[ShardFile] = []
+    lengths: set[int] = set()
+    steps = len(held_out) + len(others)
+
+    def frozen_tables() -> Iterator[pa.Table]:
+        results = run_parallel(con, machine.threads, frozen, held_out)
+        for n, (table, file) in enumerate(results, 1):
+            done.extend([file] if file else [])
+            lengths.update(pc.unique(pc.list_value_length(table["item_ids"])).to_pylist())
+            progress("samples", n, steps)
+            yield table
+
+    catalogue = write_parquet(
+        folder, "catalog/negatives.parquet", SCHEMAS["negatives"], frozen_tables()
+    )
+    for file in run_parallel(con, machine.threads, written, others):
+        done.append(file)
+        progress("samples", len(done), steps)
+    return [catalogue, *done], (min(lengths, default=0), max(lengths, default=0))
+
+
+NUMBERS = {Task.SEQUENTIAL: 14, Task.TOPN: 15, Task.EXPLANATION: 16}
+
+
+def _rows(con: duckdb.DuckDBPyConnection) -> dict[tuple[Task, str], int]:
+    """Return how many rows there are to cut into parts, by task and split."""
+    users = con.execute("SELECT count(*) FROM users").fetchall()[0][0]
+    counted = con.execute("SELECT split, count(*) FROM explanations GROUP BY split").fetchall()
+    explained = dict(counted)
+    return {
+        (task, split): explained.get(split, 0) if task is Task.EXPLANATION else users
+        for task in Task
+        for split in ("train", *HELD_OUT)
+    }
+
+
+def _parts(task: Task, split: str, rounds: int, rows: dict[tuple[Task, str], int]) -> list[Part]:
+    numbers = -(-rows[task, split] // PART_ROWS)
+    return [Part(task, split, r, n) for r in range(rounds) for n in range(numbers)]

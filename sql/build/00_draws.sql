@@ -1,0 +1,46 @@
+-- Keyed draws: every random choice of the build is a pure function of (seed, purpose, key).
+--
+-- No generator runs, so neither the order of rows nor the number of threads can change a draw.
+-- Only md5, integer arithmetic and list functions are used, which every engine has.
+--
+-- key(purpose, a, b)   32 hexadecimal digits
+-- word(key, i)         the i-th (1..4) 28-bit integer of a key
+-- draw(key, i, n)      an integer of 0..n-1 from word i (bias below n / 2^28)
+-- permuted(k1, k2, k3, k4, slots, a, b)   the images of 0..slots-1 under a permutation of
+--                      0..a*b-1 keyed by four words: distinct numbers in random order, and
+--                      nothing to remember while drawing them
+
+CREATE MACRO key(purpose, a, b) AS
+    md5(concat_ws('/', (SELECT seed FROM options), purpose, a, b));
+
+CREATE MACRO word(key, i) AS
+    CAST('0x' || substr(key, 7 * i - 6, 7) AS BIGINT);
+
+CREATE MACRO draw(key, i, n) AS
+    (word(key, i) * n) // 268435456;
+
+-- One round of a Feistel network on a rectangle (Black and Rogaway 2002, "Ciphers with
+-- arbitrary finite domains"): v = left + a * right becomes right + b * (left + F(right)) mod a.
+-- F is a keyed quadratic modulo the prime 2^31 - 1; no product reaches 2^62.
+CREATE MACRO feistel(v, k1, k2, a, b) AS
+    v // a + b * ((v % a + ((v // a + k1) * (v // a + k2)) % 2147483647) % a);
+
+-- Six rounds, and neighbouring slots start in different columns. Measured with chi-square over
+-- pairs of slots for 200,000 keys: four rounds from slots in rows are off by up to 150 standard
+-- deviations, six rounds from columns by less than 2, for pools from 99 to 12,210.
+CREATE MACRO permuted(k1, k2, k3, k4, slots, a, b) AS
+    list_transform(list_transform(list_transform(
+    list_transform(list_transform(list_transform(range(0, slots),
+        lambda v: feistel(v % b * a + v // b, k1, k2, a, b)),
+        lambda v: feistel(v, k2, k3, b, a)),
+        lambda v: feistel(v, k3, k4, a, b)),
+        lambda v: feistel(v, k4, k1, b, a)),
+        lambda v: feistel(v, k1, k3, a, b)),
+        lambda v: feistel(v, k2, k4, b, a));
+
+-- A sample's number reads as task, split, round and row: 1 0 002 0000012345 is the sequential
+-- training sample of user 12345 in round 2.
+CREATE MACRO sample_id(task, split, round, n) AS
+    ((CASE task WHEN 'sequential' THEN 1 WHEN 'topn' THEN 2 ELSE 3 END * 10
+      + CASE split WHEN 'train' THEN 0 WHEN 'valid' THEN 1 ELSE 2 END) * 1000 + round)
+    * 10000000000 + n;

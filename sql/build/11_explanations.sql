@@ -1,0 +1,36 @@
+-- explanations: one row a purchase whose review explains it.   key: (split, number)
+--
+-- in: sentences(line_number, feature, sentence)
+--
+--   clean   an explanation belongs to the split of its purchase, so that no validation or test
+--           purchase is ever trained on, by any task;
+--   pod     eight, one and one of ten at random, whatever the other tasks hold out, which trains
+--           on about four of five test purchases.
+-- number counts from 1 within a split, in order of user and position.
+
+CREATE TABLE explanations AS
+WITH divided AS (
+    SELECT user_id, position, item_id, feature, sentence,
+        CASE WHEN (SELECT reading FROM options) = 'clean' THEN split
+             ELSE CASE draw(key('explanation-split', user_id, position), 1, 10)
+                  WHEN 8 THEN 'valid' WHEN 9 THEN 'test' ELSE 'train' END END AS split
+    FROM sentences JOIN interactions USING (line_number)
+)
+SELECT row_number() OVER (PARTITION BY split ORDER BY user_id, position) AS number,
+    split, user_id, position, item_id, feature, sentence
+FROM divided
+ORDER BY user_id, position;
+
+INSERT INTO stages
+SELECT 'explain', 'in', count(*) FROM interactions
+UNION ALL
+SELECT 'explain', split, count(*) FROM explanations GROUP BY split
+UNION ALL
+SELECT 'explain', 'no text', count(*)
+FROM interactions JOIN parsed USING (line_number)
+WHERE text IS NULL OR trim(text) = ''
+UNION ALL
+SELECT 'explain', 'no sentence about a feature', count(*)
+FROM interactions JOIN parsed USING (line_number)
+    LEFT JOIN sentences USING (line_number)
+WHERE trim(text) <> '' AND sentence IS NULL;
