@@ -40,6 +40,15 @@ class Machine:
         if self.memory < 384 << 20:
             raise PodError(f"--memory of {self.memory >> 20} MB: give at least 384MB")
 
+    def config(self) -> dict[str, str | bool | int | float | list[str]]:
+        """Return what DuckDB is told: the limits, and to load no extension."""
+        return {
+            "threads": self.threads,
+            "memory_limit": f"{self.memory - BESIDE_DUCKDB}B",
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+
 
 @cache
 def sql_text(name: str) -> str:
@@ -52,15 +61,7 @@ def sql_text(name: str) -> str:
 
 def connect(machine: Machine, spill: Path) -> duckdb.DuckDBPyConnection:
     """Open an in-memory database that spills to the folder `spill` and loads no extension."""
-    return duckdb.connect(
-        config={
-            "threads": machine.threads,
-            "memory_limit": f"{machine.memory - BESIDE_DUCKDB}B",
-            "temp_directory": str(spill),
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        }
-    )
+    return duckdb.connect(config={**machine.config(), "temp_directory": str(spill)})
 
 
 def read_stream(
