@@ -118,7 +118,6 @@ def build(
     """
     from podprep.datasets import resolve
     from podprep.engine import Machine
-    from podprep.fetch import provide
     from podprep.pipeline import Inputs
     from podprep.pipeline import build as run
     from podprep.report import (
@@ -127,6 +126,7 @@ def build(
         print_tables,
         stage_progress,
     )
+    from podprep.sources import provide
     from podprep.templates import load_templates
 
     options = BuildOptions(

@@ -40,15 +40,6 @@ class Machine:
         if self.memory < 384 << 20:
             raise PodError(f"--memory of {self.memory >> 20} MB: give at least 384MB")
 
-    def config(self) -> dict[str, str | bool | int | float | list[str]]:
-        """Return what DuckDB is told: the limits, and to load no extension."""
-        return {
-            "threads": self.threads,
-            "memory_limit": f"{self.memory - BESIDE_DUCKDB}B",
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        }
-
 
 @cache
 def sql_text(name: str) -> str:
@@ -59,9 +50,17 @@ def sql_text(name: str) -> str:
     return (Path(__file__).parent.parent / "sql" / name).read_text(encoding="utf-8")
 
 
-def connect(machine: Machine, spill: Path) -> duckdb.DuckDBPyConnection:
-    """Open an in-memory database that spills to the folder `spill` and loads no extension."""
-    return duckdb.connect(config={**machine.config(), "temp_directory": str(spill)})
+def connect(machine: Machine, spill: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """Open an in-memory database that loads no extension and spills to the folder `spill`."""
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "threads": machine.threads,
+        "memory_limit": f"{machine.memory - BESIDE_DUCKDB}B",
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    con = duckdb.connect(config=config | ({"temp_directory": str(spill)} if spill else {}))
+    con.execute("SET enable_progress_bar = false")  # its bar goes to stdout, into pipes too
+    return con
 
 
 def read_stream(

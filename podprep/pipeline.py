@@ -70,14 +70,7 @@ class Inputs:
             "tie_policy": "dump order" if pod else "keyed hash",
             "id_scheme": "first appearance" if pod else "keyed hash",
             "sources": [
-                {
-                    "role": role,
-                    "file": path.name,
-                    "bytes": path.stat().st_size,
-                    "sha256": file_sha256(path),
-                }
-                for role, path in sources.items()
-                if path is not None
+                described_source(role, path) for role, path in sources.items() if path is not None
             ],
             "templates": [
                 {"id": t.id, "task": t.task, "text": t.text, "bare": t.bare} for t in self.templates
@@ -85,10 +78,22 @@ class Inputs:
         }
 
 
+def described_source(role: str, path: Path) -> dict[str, Any]:
+    """Return what the manifest says of a file that a dataset was made from."""
+    size, sha256 = path.stat().st_size, file_sha256(path)
+    return {"role": role, "file": path.name, "bytes": size, "sha256": sha256}
+
+
 def build(
-    inputs: Inputs, machine: Machine, out: Path, *, force: bool = False, progress: Progress
+    inputs: Inputs,
+    machine: Machine,
+    out: Path,
+    *,
+    force: bool = False,
+    progress: Progress,
+    stages: "type[Build] | None" = None,
 ) -> dict[str, Any]:
-    """Build a dataset at `out` and return its manifest.
+    """Build a dataset at `out` and return its manifest; `stages` reads another kind of input.
 
     Errors: `PodError` for whatever a user can mend; then nothing of the dataset is left.
     """
@@ -97,14 +102,17 @@ def build(
         with new_dataset(out, described, force=force) as folder:
             con = connect(machine, folder / "spill")
             try:
-                manifest = _Build(con, inputs, machine, folder, progress).run(described)
+                work = (stages or Build)(con, inputs, machine, folder, progress)
+                manifest = work.run(described)
             finally:
                 con.close()
             return manifest
 
 
-class _Build:
+class Build:
     """One run of the stages over one database."""
+
+    after_negatives = ""  # SQL that may replace negatives that were drawn
 
     def __init__(
         self,
@@ -121,22 +129,17 @@ class _Build:
 
     def run(self, described: dict[str, Any]) -> dict[str, Any]:
         self._prepare()
-        self._read()
-        self._clean()
-        self._order()
-        self.con.execute(
-            "CREATE TABLE sentences (line_number BIGINT, feature VARCHAR, sentence VARCHAR)"
-        )
-        if Task.EXPLANATION in self.options.tasks:
-            self._explain()
-        self._sql("11_explanations")
-        release = self._value("SELECT max(release) FROM parsed WHERE reason IS NULL")
-        self.con.execute("DROP TABLE parsed")
+        release = self.load()
         self._write_catalog()
         self.progress("negatives", 0, 0)
-        self._sql("12_pools")
+        self._sql("13_pools")
         files, (fewest, most) = write_samples(
-            self.con, self.options, self.machine, self.folder, self.progress
+            self.con,
+            self.options,
+            self.machine,
+            self.folder,
+            self.progress,
+            after_negatives=self.after_negatives,
         )
         self.files += files
         manifest = {
@@ -162,6 +165,27 @@ class _Build:
         self.con.close()
         write_manifest(self.folder, manifest)
         return manifest
+
+    def load(self) -> str:
+        """Make the tables users, items, interactions, sequences, explanations and rejects.
+
+        Returns the release of the dump.
+        """
+        self._read()
+        self._clean()
+        self._order()
+        self.con.execute(
+            "CREATE TABLE sentences (line_number BIGINT, feature VARCHAR, sentence VARCHAR)"
+        )
+        if Task.EXPLANATION in self.options.tasks:
+            if self.inputs.sentiment:
+                self._read_sentiment(self.inputs.sentiment)
+            else:
+                self._mine()
+        self._sql("12_explanations")
+        release = self._value("SELECT max(release) FROM parsed WHERE reason IS NULL")
+        self.con.execute("DROP TABLE parsed")
+        return str(release)
 
     def _sql(self, name: str) -> None:
         self.con.execute(sql_text(f"build/{name}.sql"))
@@ -261,14 +285,25 @@ class _Build:
         self._sql("08_split")
         self.con.execute("DROP TABLE ordered")
 
-    def _explain(self) -> None:
+    def _read_sentiment(self, path: Path) -> None:
+        self.progress("sentiment", 0, 0)
+        rows, problems = explanations.read_sentiment(path)
+        records = pa.array(range(1, rows.num_rows + 1), pa.int64())
+        self._table("sentiment", rows.append_column("record", records))
+        columns = [[n for n, _ in problems], [reason for _, reason in problems]]
+        types = (pa.int64(), pa.string())
+        arrays = [pa.array(c, t) for c, t in zip(columns, types, strict=True)]
+        self._table("unusable", pa.table(arrays, names=["record", "reason"]))
+        self._sql("11_sentiment")
+
+    def _mine(self) -> None:
         self.progress("features", 0, 0)
-        self.con.execute(
-            "CREATE VIEW reviews AS SELECT line_number, text FROM parsed "
-            "SEMI JOIN interactions USING (line_number)"
-        )
+        # features are mined from every review of the dump, sentences sought for the purchases
+        reviews = "CREATE OR REPLACE VIEW reviews AS SELECT line_number, text FROM parsed"
+        self.con.execute(f"{reviews} WHERE reason IS NULL")
         self._table("lexicon", explanations.load_lexicon())
         self._sql("09_features")
+        self.con.execute(f"{reviews} SEMI JOIN interactions USING (line_number)")
         last = self._value("SELECT max(line_number) FROM interactions")
         firsts = range(1, last + 1, SENTENCE_LINES)
         select = sql_text("build/10_sentences.sql")
@@ -335,7 +370,7 @@ class _Build:
         return list(stages.values())
 
     def _statistics(self) -> dict[str, Any]:
-        reader = self.con.sql(sql_text("build/17_statistics.sql")).to_arrow_table()
+        reader = self.con.sql(sql_text("build/18_statistics.sql")).to_arrow_table()
         samples: dict[str, dict[str, int]] = {}
         for file in self.files:
             if file.path.startswith("samples/"):

@@ -98,10 +98,11 @@ def dataset_table(manifest: dict[str, Any]) -> Table:
 
 def datasets_table(listed: list[Dataset]) -> Table:
     """Return the registry: name, release, size, where it is looked for and where it is from."""
+    releases = ", ".join(f"{r} ({len(c)} categories)" for r, c in CATEGORIES.items())
     table = Table(
         title="Datasets by name; any category by RELEASE/Category, such as 2023/All_Beauty",
         title_justify="left",
-        caption=f"releases: {', '.join(f'{r} ({len(c)} categories)' for r, c in CATEGORIES.items())}",
+        caption=f"releases: {releases}",
         caption_justify="left",
     )
     for column in ("name", "release", "reviews", "size", "looked for in", "address"):

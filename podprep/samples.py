@@ -42,13 +42,15 @@ def write_samples(
     machine: Machine,
     folder: Path,
     progress: Progress,
+    *,
+    after_negatives: str = "",
 ) -> tuple[list[ShardFile], tuple[int, int]]:
     """Write all samples and the frozen negatives of a database that holds the finished stages.
 
     Returns the files, and the fewest and most negatives of a validation or test user.
     """
     sql = {task: sql_text(f"build/{number}_{task}.sql") for task, number in NUMBERS.items()}
-    negatives_sql = sql_text("build/13_negatives.sql")
+    negatives_sql = sql_text("build/14_negatives.sql") + after_negatives
 
     def samples(cursor: duckdb.DuckDBPyConnection, part: Part) -> ShardFile:
         table = cursor.sql(sql[part.task]).to_arrow_table()
@@ -100,7 +102,7 @@ def write_samples(
     return [catalogue, *done], (min(lengths, default=0), max(lengths, default=0))
 
 
-NUMBERS = {Task.SEQUENTIAL: 14, Task.TOPN: 15, Task.EXPLANATION: 16}
+NUMBERS = {Task.SEQUENTIAL: 15, Task.TOPN: 16, Task.EXPLANATION: 17}
 
 
 def _rows(con: duckdb.DuckDBPyConnection) -> dict[tuple[Task, str], int]:

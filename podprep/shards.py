@@ -148,12 +148,12 @@ def new_dataset(out: Path, inputs: dict[str, Any], *, force: bool = False) -> It
     work, old = out.with_name(f".{out.name}.building"), out.with_name(f".{out.name}.replaced")
     out.parent.mkdir(parents=True, exist_ok=True)
     with _locked_folder(work, out):
-        if old.exists() and not out.exists():
-            old.rename(out)  # killed between the two renames below
-        _refuse_overwrite(out, inputs, force)
-        for leftover in (*work.iterdir(), old):
-            _remove(leftover)
         try:
+            if old.exists() and not out.exists():
+                old.rename(out)  # killed between the two renames below
+            _refuse_overwrite(out, inputs, force)
+            for leftover in (*work.iterdir(), old):
+                _remove(leftover)
             yield work
             if out.exists():
                 out.rename(old)
@@ -191,12 +191,14 @@ def _remove(path: Path) -> None:
 def _refuse_overwrite(out: Path, inputs: dict[str, Any], force: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
+    if not out.is_dir():
+        raise PodError(f"{out} is a file: name a folder with --out")
     if not (out / MANIFEST).is_file():
         raise PodError(f"{out} holds something that is no dataset: name another folder with --out")
     if force:
         return
     try:
-        same = read_manifest(out)["inputs"] == inputs
+        same = read_manifest(out)["inputs"] == json.loads(json.dumps(inputs))
     except (PodError, KeyError):
         same = False
     if not same:

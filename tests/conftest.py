@@ -26,12 +26,13 @@ def review(user: str, item: str, day: int, **more: Any) -> Row:
         "reviewerID": user,
         "asin": item,
         "overall": 5.0,
-        "reviewText": f"The handle of {item} is sturdy.",
+        "reviewText": f"I use it daily. The {FEATURES[int(item[1:]) % 3]} is very sturdy.",
         "unixReviewTime": 86_400 * day,
         **more,
     }
 
 
+FEATURES = ("handle", "strap", "zipper")
 STRIDES = (1, 7, 11, 13)  # no common factor with the numbers of items: no product comes twice
 
 

@@ -17,18 +17,24 @@ def draw(hexadecimal: str, i: int, n: int) -> int:
 
 
 def permuted(hexadecimal: str, slots: int, a: int, b: int) -> list[int]:
-    k = [int(hexadecimal[7 * i : 7 * i + 7], 16) for i in range(4)]
+    k = [int(hexadecimal[4 * i : 4 * i + 11], 16) for i in range(6)]
 
     def image(slot: int) -> int:
         v, low, high = slot % b * a + slot // b, a, b
-        for i, j in ((0, 1), (1, 2), (2, 3), (3, 0), (0, 2), (1, 3)):
+        for i in range(5):
             left, right = v % low, v // low
-            f = (right + k[i]) * (right + k[j]) % (2**31 - 1)
+            f = (k[i] * right + k[i + 1]) % 2**44 >> 14
             v = right + high * ((left + f) % low)
             low, high = high, low
         return v
 
     return [image(v) for v in range(slots)]
+
+
+def sides(size: int) -> tuple[int, int]:
+    root = max(12, -int(-(size**0.5) // 1))
+    _, a = min((s * -(-size // s) - size, s) for s in range(root, root + 64))
+    return a, max(12, -(-size // a))
 
 
 def purchases(rows: list[Row], duplicates: str) -> list[Purchase]:

@@ -20,7 +20,8 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
         yield con
 
 
-PERMUTED = "SELECT permuted(word($1, 1), word($1, 2), word($1, 3), word($1, 4), $2, $3, $4)"
+WORDS = ", ".join(f"wide({{key}}, {i})" for i in range(1, 7))
+PERMUTED = f"SELECT permuted({WORDS.format(key='$1')}, $2, $3, $4)"
 
 
 @settings(max_examples=100, deadline=None)
@@ -54,9 +55,9 @@ def test_the_first_values_of_many_permutations_are_even(con: duckdb.DuckDBPyConn
 
     Chi-square has mean n - 1 and standard deviation sqrt(2 (n - 1)); five of them are allowed.
     """
-    a, b, users = 9, 11, 50_000
+    a, b, users = 12, 12, 100_000
     rows = con.execute(
-        f"""SELECT permuted(word(k, 1), word(k, 2), word(k, 3), word(k, 4), 4, {a}, {b})
+        f"""SELECT permuted({WORDS.format(key="k")}, 4, {a}, {b})
             FROM (SELECT u, key('negatives/train', u, 0) AS k FROM range({users}) t(u))
             ORDER BY u"""
     ).fetchall()

@@ -19,18 +19,16 @@ WITH divided AS (
 SELECT row_number() OVER (PARTITION BY split ORDER BY user_id, position) AS number,
     split, user_id, position, item_id, feature, sentence
 FROM divided
-ORDER BY user_id, position;
+ORDER BY split, number;
 
 INSERT INTO stages
 SELECT 'explain', 'in', count(*) FROM interactions
 UNION ALL
 SELECT 'explain', split, count(*) FROM explanations GROUP BY split
 UNION ALL
-SELECT 'explain', 'no text', count(*)
+SELECT 'explain',
+    CASE WHEN coalesce(trim(text), '') = '' THEN 'no text' ELSE 'no sentence about a feature' END,
+    count(*)
 FROM interactions JOIN parsed USING (line_number)
-WHERE text IS NULL OR trim(text) = ''
-UNION ALL
-SELECT 'explain', 'no sentence about a feature', count(*)
-FROM interactions JOIN parsed USING (line_number)
-    LEFT JOIN sentences USING (line_number)
-WHERE trim(text) <> '' AND sentence IS NULL;
+WHERE line_number NOT IN (SELECT line_number FROM sentences)
+GROUP BY ALL;

@@ -34,7 +34,8 @@ WITH scoped AS (
     WHERE user_id BETWEEN first_row AND last_row AND (split = 'train' OR length >= 3)
 ), sized AS (
     SELECT chosen.*, size, a, b,
-        word(draws, 1) AS k1, word(draws, 2) AS k2, word(draws, 3) AS k3, word(draws, 4) AS k4,
+        wide(draws, 1) AS k1, wide(draws, 2) AS k2, wide(draws, 3) AS k3,
+        wide(draws, 4) AS k4, wide(draws, 5) AS k5, wide(draws, 6) AS k6,
         -- enough even if every own product and every number beyond the pool comes up
         least(a * b, negatives + len(own) + a * b - size) AS slots
     FROM chosen ASOF LEFT JOIN arrivals
@@ -44,15 +45,15 @@ WITH scoped AS (
         CASE negative_sampling
             -- a popular product stands in the pool many times: draw more, keep each one's first
             WHEN 'popularity' THEN
-                firsts(eligible(permuted(k1, k2, k3, k4, least(a * b, 2 * slots), a, b),
+                firsts(eligible(permuted(k1, k2, k3, k4, k5, k6, least(a * b, 2 * slots), a, b),
                                 size, pool, own))
-            ELSE eligible(permuted(k1, k2, k3, k4, slots, a, b), size, pool, own)
+            ELSE eligible(permuted(k1, k2, k3, k4, k5, k6, slots, a, b), size, pool, own)
             END AS found
     FROM sized, (SELECT pools.items AS pool FROM pools WHERE scope = (SELECT scope FROM scoped))
 )
 SELECT user_id, split, round, items[position] AS item_id, CAST(
     CASE WHEN negative_sampling = 'popularity' AND len(found) < negatives
-         THEN firsts(eligible(permuted(k1, k2, k3, k4, a * b, a, b),
+         THEN firsts(eligible(permuted(k1, k2, k3, k4, k5, k6, a * b, a, b),
                               size, pool, own))[1:negatives]
          ELSE found[1:negatives] END AS INTEGER[]) AS item_ids
 FROM first_try

@@ -1,6 +1,6 @@
 -- One part of the top-N task: which of these candidates?   key: sample_id
 --
--- in: drawn (13_negatives.sql), the positive and the negatives of the part's users.
+-- in: drawn (14_negatives.sql), the positive and the negatives of the part's users.
 -- The candidates are the negatives, already in random order, with the positive put in at a
 -- drawn place: the same as shuffling them all.
 

@@ -7,7 +7,8 @@
 --   time         every product once, in order of its first purchase in the scope, so that the
 --                first `size` entries are the products that existed at a time.
 -- A permutation of 0..a*b-1 with a*b >= size draws from the first `size` entries; a is chosen
--- near the root of the size so that a*b - size, the numbers drawn in vain, is smallest.
+-- near the root of the size so that a*b - size, the numbers drawn in vain, is smallest; below 12
+-- a permutation by so few rounds would not be even.
 
 CREATE TABLE pools AS
 WITH scopes AS (
@@ -44,7 +45,7 @@ WITH first_bought AS (
     -- the vain numbers first, the side second, packed into one integer for the minimum
     SELECT *, list_min(list_transform(range(root, root + 64), lambda s:
             (s * ((size + s - 1) // s) - size) * 4294967296 + s)) % 4294967296 AS a
-    FROM (SELECT *, CAST(ceil(sqrt(size)) AS BIGINT) AS root FROM sizes)
+    FROM (SELECT *, greatest(12, CAST(ceil(sqrt(size)) AS BIGINT)) AS root FROM sizes)
 )
-SELECT scope, time, size, a, (size + a - 1) // a AS b
+SELECT scope, time, size, a, greatest(12, (size + a - 1) // a) AS b
 FROM sides;
