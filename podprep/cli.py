@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from podprep import __version__
+from podprep import __version__, commands_audit, commands_exchange, commands_query
 from podprep.errors import PodError
 from podprep.options import BuildOptions, Duplicates, NegativeSampling, Reading, Task
 
@@ -29,12 +29,6 @@ app = typer.Typer(
 
 class Compat(StrEnum):
     """Recipes to be compatible with."""
-
-    POD = "pod"
-
-
-class ExportFormat(StrEnum):
-    """Layouts that others read."""
 
     POD = "pod"
 
@@ -220,21 +214,8 @@ def show(
         print_tables(*(sample_table(t, split, rows) for t, rows in samples.items()))
 
 
-@app.command()
-def export(
-    shards: Shards,
-    to: Annotated[Path, typer.Option(help="The folder to write to.")],
-    layout: Annotated[ExportFormat, typer.Option("--format", help="Which layout.")],
-) -> None:
-    """Write a dataset in a layout that others read.
-
-    Example: podprep export shards/ --format pod --to published/
-    """
-    from podprep.exports import export_pod
-
-    assert layout is ExportFormat.POD
-    for path in export_pod(shards, to):
-        typer.echo(path)
+for commands in (commands_exchange, commands_query, commands_audit):
+    commands.register(app)
 
 
 def _tasks(text: str) -> tuple[Task, ...]:

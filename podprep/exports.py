@@ -1,55 +1,267 @@
-"""Datasets in the layouts that others read."""
+"""Datasets in the layouts that others read; every file appears whole, under its final name."""
 
 import json
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-import polars as pl
+import duckdb
+import pyarrow as pa
 
+from podprep.engine import Machine
 from podprep.errors import PodError
-from podprep.shards import open_file, read_manifest
+from podprep.export_files import ROWS, Source, Write, text_file, write_whole
+from podprep.hf_card import card
+from podprep.shards import MANIFEST, SCHEMAS, open_file, read_manifest, write_parquet
+from podprep.warehouse import open_warehouse
+
+SPLITS = ("train", "valid", "test")
+
+# A field of a tab-separated file, quoted only where it must be, as pandas and RecBole read it.
+_FIELD = """
+CREATE MACRO on_one_line(s) AS regexp_replace(s, '[\\t\\r\\n]+', ' ', 'g');
+CREATE MACRO field(s) AS
+    CASE WHEN contains(s, '"') THEN '"' || replace(on_one_line(s), '"', '""') || '"'
+         ELSE coalesce(on_one_line(s), '') END
+"""
+
+
+def export_dataset(
+    shards: Path, to: Path, layout: str, machine: Machine, *, force: bool = False
+) -> list[Path]:
+    """Write a dataset to the folder `to` as pod, recbole, jsonl or hf; return the files.
+
+    Files of other names in the folder are left alone; files of the same names only give way
+    with `force`. Errors: `PodError` as `read_manifest` and `open_file`, if a file is in the way,
+    or if `to` cannot be written.
+    """
+    manifest = read_manifest(shards)
+    if (to / MANIFEST).is_file() or to.resolve().is_relative_to(shards.resolve()):
+        raise PodError(f"{to} is a dataset, or lies in one: name another folder with --to")
+    con = open_warehouse(shards, machine)
+    try:
+        con.execute(_FIELD)
+        source = Source(shards, manifest, con)
+        source.check("catalog/")
+        plan = LAYOUTS[layout](source)
+        if not force and (there := [name for name in plan if (to / name).exists()]):
+            raise PodError(f"{to} already has {there[0]}: --force replaces it, --to goes elsewhere")
+        for name, write in plan.items():
+            write_whole(to / name, write)
+    except OSError as error:
+        raise PodError(
+            f"cannot write {error.filename or to}: {error.strerror or error}; name another folder"
+        ) from None
+    except duckdb.OutOfMemoryException:
+        raise PodError(f"the export does not fit in {machine.memory >> 20} MB") from None
+    finally:
+        con.close()
+    return [to / name for name in plan]
 
 
 def export_pod(shards: Path, to: Path) -> list[Path]:
-    """Write sequential.txt, negative.txt, explanation.json and datamaps.json, as POD reads them.
+    """Write the pod layout over whatever is there. Errors: as `export_dataset`."""
+    machine = Machine(threads=1, memory=1 << 30)
+    return export_dataset(shards, to, "pod", machine, force=True)
 
-    Errors: `PodError` as `read_manifest` and `open_file`, or if `to` cannot be written.
-    """
-    manifest = read_manifest(shards)
 
-    def catalog(name: str) -> pl.DataFrame:
-        table = open_file(shards, manifest, f"catalog/{name}.parquet").read()
-        frame = pl.from_arrow(table)
-        assert isinstance(frame, pl.DataFrame)
-        return frame
+# ------------------------------------------------------------------ pod
 
-    sequences = catalog("interactions").group_by("user_id", maintain_order=True).agg("item_id")
-    test = catalog("negatives").filter(pl.col("split") == "test")
-    names = {"id2user": catalog("users")["reviewer_id"], "id2item": catalog("items")["asin"]}
-    maps = {kind: {str(n): name for n, name in enumerate(ids, 1)} for kind, ids in names.items()}
-    explained = catalog("explanations").select(
-        "split", user="user_id", item="item_id", explanation="sentence", feature="feature"
-    )
-    explanations = {
-        theirs: explained.filter(pl.col("split") == ours).drop("split").to_dicts()
-        for theirs, ours in (("train", "train"), ("val", "valid"), ("test", "test"))
+
+def _pod(source: Source) -> dict[str, Write]:
+    """sequential.txt, negative.txt, explanation.json and datamaps.json, as POD reads them."""
+    sequences = """
+        SELECT user_id || ' ' || string_agg(item_id, ' ' ORDER BY position)
+        FROM interactions GROUP BY user_id ORDER BY user_id"""
+    negatives = """
+        SELECT concat_ws(' ', user_id, nullif(array_to_string(item_ids, ' '), ''))
+        FROM negatives WHERE split = 'test' ORDER BY user_id"""
+
+    def maps() -> Iterator[str]:
+        # a number is a key of its own, so nothing need be held to write the object
+        for start, kind, table in (("{", "user", "users"), (",", "item", "items")):
+            yield f'{start}\n    "id2{kind}": {{'
+            name = {"user": "reviewer_id", "item": "asin"}[kind]
+            rows = source.rows(f"SELECT {kind}_id, {name} FROM {table} ORDER BY {kind}_id")
+            for n, (number, text) in enumerate(rows):
+                yield f'{"," if n else ""}\n        "{number}": {json.dumps(text)}'
+            yield "\n    }"
+        yield "\n}"
+
+    def explanations() -> Iterator[str]:
+        columns = ("user", "item", "explanation", "feature")
+        for start, theirs, ours in (
+            ("{", "train", "train"),
+            (", ", "val", "valid"),
+            (", ", "test", "test"),
+        ):
+            yield f'{start}"{theirs}": ['
+            rows = source.rows(
+                "SELECT user_id, item_id, sentence, feature FROM explanations "
+                f"WHERE split = '{ours}'"
+            )
+            for n, row in enumerate(rows):
+                yield f"{', ' if n else ''}{json.dumps(dict(zip(columns, row, strict=True)))}"
+            yield "]"
+        yield "}"
+
+    return {
+        "sequential.txt": text_file(partial(source.lines, sequences)),
+        "negative.txt": text_file(partial(source.lines, negatives)),
+        "explanation.json": text_file(explanations),
+        "datamaps.json": text_file(maps),
     }
-    written = {
-        "sequential.txt": _lines(sequences, "item_id"),
-        "negative.txt": _lines(test, "item_ids"),
-        "explanation.json": json.dumps(explanations),
-        "datamaps.json": json.dumps(maps, indent=4),
+
+
+# ------------------------------------------------------------------ recbole
+
+# Seconds, with the milliseconds only where there are some. Where no time is known the place in
+# the sequence stands for it, because RecBole orders by this column.
+_SECONDS = """
+CASE WHEN timestamp IS NULL THEN CAST(position AS VARCHAR)
+     WHEN epoch_ms(timestamp) % 1000 = 0 THEN CAST(epoch_ms(timestamp) // 1000 AS VARCHAR)
+     ELSE CAST(CAST(epoch_ms(timestamp) / 1000 AS DECIMAL(18, 3)) AS VARCHAR) END
+"""
+_RECBOLE_YAML = """\
+# RecBole: dataset={name}, config_file_list=[this file], data_path=the folder above this one.
+# Rows stand in the order of purchase, which decides among equal times: RecBole sorts stably.
+USER_ID_FIELD: user_id
+ITEM_ID_FIELD: item_id
+RATING_FIELD: rating
+TIME_FIELD: timestamp
+load_col:
+    inter: [{inter}]
+# General models: the same split as the shards. Sequential models augment {name}.inter themselves:
+# for them take the next line away, and split by eval_args.
+benchmark_filename: [train, valid, test]
+eval_args:
+    split: {{LS: valid_and_test}}
+    order: TO
+    group_by: user
+    mode: full
+"""
+
+
+def _recbole(source: Source) -> dict[str, Write]:
+    """Atomic files: NAME/NAME.inter, .item, .user, a file a split, and a configuration."""
+    name = source.name
+    [(rated,)] = source.con.execute("SELECT count(rating) > 0 FROM interactions").fetchall()
+    columns = {"user_id": "field(reviewer_id)", "item_id": "field(asin)"}
+    kinds = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float"}
+    if rated:
+        columns["rating"] = "coalesce(CAST(rating AS VARCHAR), '')"
+    columns["timestamp"] = _SECONDS
+    head = "\t".join(f"{column}:{kinds[column]}" for column in columns)
+    row = " || chr(9) || ".join(columns.values())
+
+    def purchases(where: str) -> Iterator[str]:
+        yield f"{head}\n"
+        yield from source.lines(
+            f"SELECT {row} FROM interactions JOIN users USING (user_id) JOIN items USING (item_id) "
+            f"WHERE {where} ORDER BY user_id, position"
+        )
+
+    described = source.con.sql("FROM items").columns
+    item_head, item_row = "item_id:token", "field(asin)"
+    if "title" in described:
+        item_head += "\ttitle:token\tbrand:token\tcategories:token_seq"
+        # a category keeps its words together by no-break spaces: a space parts categories
+        item_row += """ || chr(9) || field(title) || chr(9) || field(brand) || chr(9) || field(
+            array_to_string(list_transform(categories, lambda c: replace(c, ' ', chr(160))), ' '))
+        """
+
+    def items() -> Iterator[str]:
+        yield f"{item_head}\n"
+        yield from source.lines(f"SELECT {item_row} FROM items ORDER BY item_id")
+
+    def users() -> Iterator[str]:
+        yield "user_id:token\n"
+        yield from source.lines("SELECT field(reviewer_id) FROM users ORDER BY user_id")
+
+    yaml = _RECBOLE_YAML.format(name=name, inter=", ".join(columns))
+    return {
+        f"{name}/{name}.inter": text_file(partial(purchases, "true")),
+        **{
+            f"{name}/{name}.{split}.inter": text_file(partial(purchases, f"split = '{split}'"))
+            for split in SPLITS
+        },
+        f"{name}/{name}.item": text_file(items),
+        f"{name}/{name}.user": text_file(users),
+        f"{name}/{name}.yaml": text_file(lambda: [yaml]),
     }
-    try:
-        to.mkdir(parents=True, exist_ok=True)
-        for name, text in written.items():
-            (to / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise PodError(f"cannot write {to}: {error.strerror}; name another folder") from None
-    return [to / name for name in written]
 
 
-def _lines(frame: pl.DataFrame, items: str) -> str:
-    """Return one line a row: the user, then the items."""
-    joined = pl.col(items).cast(pl.List(pl.String)).list.join(" ")
-    lines = frame.select(pl.format("{} {}\n", "user_id", joined)).to_series()
-    return "".join(lines)
+# ------------------------------------------------------------------ jsonl and hf
+
+
+def _jsonl(source: Source) -> dict[str, Write]:
+    """One file a task and split, one sample a line; training samples say their round."""
+    source.check("samples/")
+
+    def samples(task: str, split: str, rounds: int) -> Iterator[str]:
+        columns = SCHEMAS[task].names
+        if split == "train":
+            columns = [columns[0], "round", *columns[1:]]
+        fields = ", ".join(f"{column}: {column}" for column in columns)
+        for n in range(rounds):
+            yield from source.lines(
+                f"SELECT to_json({{{fields}}}) FROM samples "
+                f"WHERE task = '{task}' AND split = '{split}' AND round = {n}"
+            )
+
+    return {
+        f"{task}-{split}.jsonl": text_file(partial(samples, task, split, rounds))
+        for task, split, rounds in _parts(source)
+    }
+
+
+def _hf(source: Source) -> dict[str, Write]:
+    """Parquet, a file a task and split and one a table of the catalogue, and a dataset card."""
+    samples = source.check("samples/")
+
+    def tables(task: str, split: str, rounds: int) -> Iterator[pa.Table]:
+        for n in range(rounds):
+            for name in samples:
+                if name.startswith(f"samples/task={task}/split={split}/round={n}/"):
+                    file = open_file(source.shards, source.manifest, name)
+                    for batch in file.iter_batches(ROWS):
+                        table = pa.Table.from_batches([batch])
+                        yield table.add_column(1, "round", pa.array([n] * len(table), pa.int32()))
+
+    def write_samples(task: str, split: str, rounds: int, path: Path) -> None:
+        fields = list(SCHEMAS[task])
+        schema = pa.schema([fields[0], pa.field("round", pa.int32()), *fields[1:]])
+        write_parquet(path.parent, path.name, schema, tables(task, split, rounds))
+
+    def copy(name: str, path: Path) -> None:
+        path.write_bytes((source.shards / name).read_bytes())
+
+    rows = {name: entry["rows"] for name, entry in source.manifest["files"].items()}
+    plan: dict[str, Write] = {}  # of what has rows: the library refuses a split that has none
+    for task, split, rounds in _parts(source):
+        theirs = "validation" if split == "valid" else split
+        if any(rows[name] for name in samples if f"/task={task}/split={split}/" in name):
+            plan[f"{task}/{theirs}.parquet"] = partial(write_samples, task, split, rounds)
+    for name in source.check("catalog/"):
+        if rows[name]:
+            plan[name] = partial(copy, name)
+    readme = card(source.manifest, [Path(name) for name in plan])
+    return {**plan, "README.md": text_file(lambda: [readme])}
+
+
+def _parts(source: Source) -> list[tuple[str, str, int]]:
+    """Return task, split and number of rounds of each body of samples."""
+    options = source.manifest["inputs"]["options"]
+    return [
+        (task, split, options["rounds"] if split == "train" else 1)
+        for task in options["tasks"]
+        for split in SPLITS
+    ]
+
+
+LAYOUTS: dict[str, Callable[[Source], dict[str, Write]]] = {
+    "pod": _pod,
+    "recbole": _recbole,
+    "jsonl": _jsonl,
+    "hf": _hf,
+}

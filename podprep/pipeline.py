@@ -3,7 +3,6 @@
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ from podprep.templates import Template, templates_table
 
 CATALOG_ROWS = 131_072  # rows in a row group of the catalogue
 OUTCOMES = ("kept", "train", "valid", "test")
-SENTENCE_LINES = 65_536  # lines of the dump that one query searches for sentences
+SENTENCE_LINES = 16_384  # lines of the dump that one query searches for sentences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +143,6 @@ class Build:
         self.files += files
         manifest = {
             "schema_version": SCHEMA_VERSION,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "release": release,
             "inputs": described,
             "versions": {
@@ -172,6 +170,7 @@ class Build:
         Returns the release of the dump.
         """
         self._read()
+        release = str(self._value("SELECT max(release) FROM parsed WHERE reason IS NULL"))
         self._clean()
         self._order()
         self.con.execute(
@@ -183,9 +182,8 @@ class Build:
             else:
                 self._mine()
         self._sql("12_explanations")
-        release = self._value("SELECT max(release) FROM parsed WHERE reason IS NULL")
         self.con.execute("DROP TABLE parsed")
-        return str(release)
+        return release
 
     def _sql(self, name: str) -> None:
         self.con.execute(sql_text(f"build/{name}.sql"))
@@ -298,12 +296,16 @@ class Build:
 
     def _mine(self) -> None:
         self.progress("features", 0, 0)
-        # features are mined from every review of the dump, sentences sought for the purchases
-        reviews = "CREATE OR REPLACE VIEW reviews AS SELECT line_number, text FROM parsed"
-        self.con.execute(f"{reviews} WHERE reason IS NULL")
+        self.con.execute(
+            "CREATE VIEW reviews AS SELECT line_number, text FROM parsed WHERE reason IS NULL"
+        )
         self._table("lexicon", explanations.load_lexicon())
         self._sql("09_features")
-        self.con.execute(f"{reviews} SEMI JOIN interactions USING (line_number)")
+        # features are mined from every review of the dump, sentences sought for the purchases
+        self.con.execute(
+            "DELETE FROM parsed WHERE line_number NOT IN (SELECT line_number FROM interactions)"
+        )
+        self.progress("sentences", 0, 0)
         last = self._value("SELECT max(line_number) FROM interactions")
         firsts = range(1, last + 1, SENTENCE_LINES)
         select = sql_text("build/10_sentences.sql")

@@ -81,7 +81,12 @@ def dataset_table(manifest: dict[str, Any]) -> Table:
         ("purchases", f"{s['purchases']:,}"),
         ("sequence length", f"mean {s['mean_length']:.2f}, {s['shortest']:,} to {s['longest']:,}"),
         ("density", f"{s['density']:.4%}"),
-        ("purchases tied in time", f"{s['tied_share']:.1%}, ordered by {inputs['tie_policy']}"),
+        (
+            "purchases tied in time",
+            "not known"
+            if s["tied_share"] is None
+            else f"{s['tied_share']:.1%}, ordered by {inputs['tie_policy']}",
+        ),
         ("negatives", f"{fewest if fewest == most else f'{fewest} to {most}'} each{few}"),
     ]
     for task, counts in s["samples"].items():

@@ -18,6 +18,7 @@ from podprep.errors import PodError
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+SEAL = "manifest_sha256"  # the manifest's last key
 PART_ROWS = 16_384  # samples in a part; decides file boundaries, so it is part of the contract
 GROUP_ROWS = 4_096  # samples in a row group, the unit in which a stream reads
 
@@ -206,9 +207,19 @@ def _refuse_overwrite(out: Path, inputs: dict[str, Any], force: bool) -> None:
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest; the last file of a dataset."""
-    text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    """Write the manifest, sealed with its own SHA-256; the last file of a dataset."""
+    sealed = {**manifest, SEAL: manifest_sha256(manifest)}
+    (folder / MANIFEST).write_text(_manifest_text(sealed), encoding="utf-8")
+
+
+def manifest_sha256(manifest: dict[str, Any]) -> str:
+    """Return the SHA-256 of a manifest's text without the seal."""
+    rest = {key: value for key, value in manifest.items() if key != SEAL}
+    return hashlib.sha256(_manifest_text(rest).encode()).hexdigest()
+
+
+def _manifest_text(manifest: dict[str, Any]) -> str:
+    return json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -1,28 +1,39 @@
--- The views over a dataset. Paths are relative to its folder.
+-- The views over a dataset; podprep puts its folder before the paths.
 --
 -- users(user_id, reviewer_id)
 -- items(item_id, asin; title, brand, categories where a metadata dump was given)
 -- interactions(user_id, position, item_id, timestamp, rating, tied, split)   one row a purchase
+-- splits(user_id, history, train, valid, test)  one row a user: the split as lists and items
 -- negatives(user_id, split, item_ids)         frozen candidates of validation and test
 -- explanations(user_id, item_id, split, feature, sentence)
 -- samples(sample_id, user_id, item_id, template_id, prompt, target, history, candidates,
---         task, split, round)
+--         task, split, round)                 history where sequential, candidates where topn
+-- templates(template_id, task, bare, text)    the wordings; validation and test take the bare ones
 -- rejects(line_number, reason, line)          lines of the dump that are no reviews
 -- stages(stage, what, rows)                   row accounting; what is in, an outcome, or a reason
--- splits(user_id, history, train, valid, test)  one row a user: the split as lists and items
+--
+-- A view that reads files is one statement that does nothing else: `podprep query` puts Arrow in
+-- its place (see podprep/warehouse.py).
 
-CREATE VIEW users AS FROM read_parquet('catalog/users.parquet');
-CREATE VIEW items AS FROM read_parquet('catalog/items.parquet');
-CREATE VIEW interactions AS FROM read_parquet('catalog/interactions.parquet');
-CREATE VIEW negatives AS FROM read_parquet('catalog/negatives.parquet');
-CREATE VIEW explanations AS FROM read_parquet('catalog/explanations.parquet');
-CREATE VIEW rejects AS FROM read_parquet('rejects.parquet');
+CREATE OR REPLACE VIEW users AS FROM read_parquet('catalog/users.parquet');
+CREATE OR REPLACE VIEW items AS FROM read_parquet('catalog/items.parquet');
+CREATE OR REPLACE VIEW interactions AS FROM read_parquet('catalog/interactions.parquet');
+CREATE OR REPLACE VIEW negatives AS FROM read_parquet('catalog/negatives.parquet');
+CREATE OR REPLACE VIEW explanations AS FROM read_parquet('catalog/explanations.parquet');
+CREATE OR REPLACE VIEW rejects AS FROM read_parquet('rejects.parquet');
 
-CREATE VIEW samples AS
-FROM read_parquet('samples/*/*/*/*.parquet', union_by_name = true, hive_partitioning = true,
-    hive_types = {'task': VARCHAR, 'split': VARCHAR, 'round': INTEGER});
+CREATE OR REPLACE VIEW samples AS
+SELECT sample_id, user_id, item_id, template_id, prompt, target, history, candidates,
+    task, split, round
+FROM (
+    -- every column, also where no task of this dataset has it
+    SELECT CAST(NULL AS INTEGER[]) AS history, CAST(NULL AS INTEGER[]) AS candidates WHERE false
+    UNION ALL BY NAME
+    FROM read_parquet('samples/*/*/*/*.parquet', union_by_name = true, hive_partitioning = true,
+        hive_types = {'task': VARCHAR, 'split': VARCHAR, 'round': INTEGER})
+);
 
-CREATE VIEW stages AS
+CREATE OR REPLACE VIEW stages AS
 WITH listed AS (
     SELECT unnest(stages) AS s FROM read_json('manifest.json', columns = {
         'stages': 'STRUCT(stage VARCHAR, "in" BIGINT, out MAP(VARCHAR, BIGINT),
@@ -34,7 +45,15 @@ SELECT s.stage, unnest(map_keys(s.out)), unnest(map_values(s.out)) FROM listed
 UNION ALL
 SELECT s.stage, unnest(map_keys(s.dropped)), unnest(map_values(s.dropped)) FROM listed;
 
-CREATE VIEW splits AS
+CREATE OR REPLACE VIEW templates AS
+SELECT t.id AS template_id, t.task, t.bare, t.text
+FROM (
+    SELECT unnest(inputs.templates) AS t FROM read_json('manifest.json', columns = {
+        'inputs': 'STRUCT(templates STRUCT(id VARCHAR, task VARCHAR, text VARCHAR,
+                                           bare BOOLEAN)[])'})
+);
+
+CREATE OR REPLACE VIEW splits AS
 SELECT user_id,
     list(item_id ORDER BY position) AS history,
     list(item_id ORDER BY position) FILTER (WHERE split = 'train') AS train,

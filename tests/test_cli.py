@@ -28,11 +28,7 @@ def podprep(*arguments: object, cwd: Path, code: int = 0) -> subprocess.Complete
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file but the manifest's time stamp."""
-    files = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    manifest = json.loads(files.pop("manifest.json"))
-    del manifest["created"]
-    return {**files, "manifest.json": json.dumps(manifest).encode()}
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.fixture(scope="module")

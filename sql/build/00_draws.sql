@@ -24,18 +24,20 @@ CREATE MACRO draw(key, i, n) AS
     (word(key, i) * n) // 268435456;
 
 -- One round of a Feistel network on a rectangle (Black and Rogaway 2002, "Ciphers with
--- arbitrary finite domains"): v = left + a * right becomes right + b * (left + F(right)) mod a.
+-- arbitrary finite domains"): left + a * right becomes right + b * (left + F(right)) mod a.
 -- F is multiply-shift hashing (Dietzfelbinger 1996) modulo 2^44; as long as a and b stay below
 -- 2^18 no product reaches 2^63.
-CREATE MACRO feistel(v, k, c, a, b) AS
-    v // a + b * ((v % a + (((k * (v // a) + c) & 17592186044415) >> 14)) % a);
+CREATE MACRO crossed(right_half, left_half, k, c, a, b) AS
+    right_half + b * ((left_half + (((k * right_half + c) & 17592186044415) >> 14)) % a);
+
+CREATE MACRO feistel(v, k, c, a, b) AS crossed(v // a, v % a, k, c, a, b);
 
 -- Five rounds, and neighbouring slots start in different columns. Measured with chi-square over
 -- pairs of slots for 200,000 keys: for a and b of at least 12 it stays within 3 standard
 -- deviations; four rounds from slots in rows were off by up to 150.
 CREATE MACRO permuted(k1, k2, k3, k4, k5, k6, slots, a, b) AS
     list_transform(list_transform(list_transform(list_transform(list_transform(range(0, slots),
-        lambda v: feistel(v % b * a + v // b, k1, k2, a, b)),
+        lambda v: crossed(v % b, v // b, k1, k2, a, b)),
         lambda v: feistel(v, k2, k3, b, a)),
         lambda v: feistel(v, k3, k4, a, b)),
         lambda v: feistel(v, k4, k5, b, a)),

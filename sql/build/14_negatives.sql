@@ -9,6 +9,7 @@
 --         and depend on nothing but the seed and the user: frozen.
 -- item_ids has `negatives` distinct products in random order, fewer only where fewer exist.
 
+-- l must be a column: a macro repeats its text, and an expression would run once an element
 CREATE OR REPLACE TEMP MACRO firsts(l) AS
     list_filter(l, lambda x, i: list_position(l, x) = i);
 
@@ -42,19 +43,24 @@ WITH scoped AS (
         ON arrivals.scope = chosen.scope AND times[position] >= arrivals.time
 ), first_try AS (
     SELECT sized.*, pool,
-        CASE negative_sampling
-            -- a popular product stands in the pool many times: draw more, keep each one's first
-            WHEN 'popularity' THEN
-                firsts(eligible(permuted(k1, k2, k3, k4, k5, k6, least(a * b, 2 * slots), a, b),
-                                size, pool, own))
-            ELSE eligible(permuted(k1, k2, k3, k4, k5, k6, slots, a, b), size, pool, own)
-            END AS found
+        -- a popular product stands in the pool many times: draw more
+        eligible(permuted(k1, k2, k3, k4, k5, k6,
+                CASE negative_sampling WHEN 'popularity' THEN least(a * b, 2 * slots)
+                     ELSE slots END, a, b), size, pool, own) AS found
     FROM sized, (SELECT pools.items AS pool FROM pools WHERE scope = (SELECT scope FROM scoped))
+), tried AS (
+    SELECT *, CASE negative_sampling WHEN 'popularity' THEN firsts(found) ELSE found END AS once
+    FROM first_try
+), found_all AS (
+    -- where that was not enough, the whole pool is
+    SELECT *, CASE WHEN negative_sampling = 'popularity' AND len(once) < negatives
+                   THEN eligible(permuted(k1, k2, k3, k4, k5, k6, a * b, a, b), size, pool, own)
+                   ELSE once END AS enough
+    FROM tried
 )
 SELECT user_id, split, round, items[position] AS item_id, CAST(
-    CASE WHEN negative_sampling = 'popularity' AND len(found) < negatives
-         THEN firsts(eligible(permuted(k1, k2, k3, k4, k5, k6, a * b, a, b),
-                              size, pool, own))[1:negatives]
-         ELSE found[1:negatives] END AS INTEGER[]) AS item_ids
-FROM first_try
+    CASE WHEN negative_sampling = 'popularity' AND len(once) < negatives
+         THEN firsts(enough)[1:negatives]
+         ELSE enough[1:negatives] END AS INTEGER[]) AS item_ids
+FROM found_all
 ORDER BY user_id;

@@ -1,0 +1,185 @@
+"""The leak suite: what tells a model the answer without any behaviour, one SQL file a leak."""
+
+import tempfile
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from rich.table import Table
+from rich.text import Text
+
+from podprep.audit_folders import open_published, read_published
+from podprep.engine import Machine, connect, sql_text
+from podprep.errors import PodError
+from podprep.shards import MANIFEST, read_manifest
+from podprep.warehouse import views
+
+CLEAN, LEAK = "clean", "LEAK"
+COLOURS = {CLEAN: "green", LEAK: "bold red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure of a check beside what chance gives, and the verdict."""
+
+    figure: str
+    unit: str  # rate, percent or ratio: how it is shown
+    value: float | None
+    chance: float | None
+    threshold: float | None
+    verdict: str  # clean, LEAK, too few to tell, not applicable
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check: its name, what it looks for in plain words, its figures, offending rows."""
+
+    name: str
+    words: str
+    figures: list[Figure]
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def leaks(self) -> bool:
+        """Whether any figure is a leak."""
+        return any(f.verdict == LEAK for f in self.figures)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What was audited, and every check."""
+
+    path: str
+    what: str
+    checks: list[Check]
+
+    @property
+    def leaks(self) -> int:
+        """How many checks found a leak."""
+        return sum(c.leaks for c in self.checks)
+
+
+def audit(path: Path, machine: Machine) -> Audit:
+    """Ask every check of sql/audit/ about a dataset, or about a folder that others published.
+
+    Errors: `PodError` as `read_manifest` and `read_published`, or where memory does not suffice.
+    """
+    with tempfile.TemporaryDirectory() as spill:
+        con = connect(machine, Path(spill))
+        try:
+            what = _open(con, path)
+            con.execute(sql_text("audit/chance.sql"))
+            return Audit(str(path), what, [_check(con, name) for name in sql_files("leak")])
+        except duckdb.OutOfMemoryException:
+            raise PodError(
+                f"the audit does not fit in --memory {machine.memory >> 20}MB: give it more"
+            ) from None
+        except duckdb.IOException as error:
+            raise PodError(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
+        finally:
+            con.close()
+
+
+def sql_files(kind: str) -> list[str]:
+    """Return the names of the leak or law files of sql/audit/, in order."""
+    packaged = files("podprep") / "sql" / "audit"
+    folder = packaged if packaged.is_dir() else Path(__file__).parent.parent / "sql" / "audit"
+    return sorted(f.name for f in folder.iterdir() if f.name.startswith(f"{kind}_"))
+
+
+def title(text: str) -> tuple[str, str]:
+    """Return name and plain words from the first line of a file of sql/audit/."""
+    name, _, words = text.partition("\n")[0].removeprefix("-- ").partition(": ")
+    return name, words
+
+
+def _open(con: duckdb.DuckDBPyConnection, path: Path) -> str:
+    """Make the views, and `facts` about them that no view can tell."""
+    if (path / MANIFEST).is_file():
+        inputs = read_manifest(path)["inputs"]
+        con.execute(views(path.resolve()))
+        what = f"{inputs['dataset']}, {inputs['reading']} reading"
+        facts = (True, True, True, inputs["options"]["negative_sampling"] == "uniform")
+    else:
+        found = read_published(path)
+        open_published(con, found)
+        what = found.layout
+        facts = (found.users_numbered, found.items_numbered, found.named, True)
+    # whether users and products have numbers of their own, product codes are known, and every
+    # list of negatives should be as long as the catalogue allows
+    con.execute(
+        "CREATE TABLE facts (users_numbered BOOL, items_numbered BOOL, named BOOL, full_lists BOOL)"
+    )
+    con.execute("INSERT INTO facts VALUES (?, ?, ?, ?)", facts)
+    return what
+
+
+def _check(con: duckdb.DuckDBPyConnection, file: str) -> Check:
+    text = sql_text(f"audit/{file}")
+    asked, *more = con.extract_statements(text)
+    figures = [_figure(row) for row in _rows(con, asked)]
+    check = Check(*title(text), figures)
+    if check.leaks and more:
+        check.examples.extend(row["example"] for row in _rows(con, more[0]))
+    return check
+
+
+def _figure(row: dict[str, Any]) -> Figure:
+    """Return a row as a figure; what SQL has as decimals are plain numbers."""
+    for key in ("value", "chance", "threshold"):
+        row[key] = None if row[key] is None else float(row[key])
+    return Figure(**row)
+
+
+def _rows(con: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> list[dict[str, Any]]:
+    return list(con.sql(statement.query).to_arrow_table().to_pylist())
+
+
+def audit_table(audit: Audit) -> Table:
+    """Return the verdicts, a row a figure."""
+    table = Table(title=f"Leaks in {audit.path} ({audit.what})", title_justify="left")
+    table.add_column("check", no_wrap=True)
+    table.add_column("figure", ratio=1)
+    table.add_column("here", justify="right", no_wrap=True)
+    table.add_column("by chance", justify="right", no_wrap=True)
+    table.add_column("leak beyond", justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for check in audit.checks:
+        reasons = list(dict.fromkeys(f.why for f in check.figures if f.why))
+        asked = [f for f in check.figures if not f.why]
+        for n, f in enumerate(asked):
+            table.add_row(
+                "" if n else check.name,
+                Text(f.figure),
+                *(_shown(value, f.unit) for value in (f.value, f.chance, f.threshold)),
+                Text(f.verdict, COLOURS.get(f.verdict, "dim")),
+            )
+        for n, why in enumerate(reasons, len(asked)):
+            words = ("" if n else check.name, Text(why, "dim"), "", "", "")
+            table.add_row(*words, Text("not applicable", "dim"))
+        table.add_section()
+    return table
+
+
+def audit_words(audit: Audit) -> str:
+    """Return in plain words what was found: each leak with an example, or that there is none."""
+    lines = []
+    for check in audit.checks:
+        if check.leaks:
+            lines.append(f"LEAK {check.name}: {check.words}")
+            lines += [f"     such as: {example}" for example in check.examples[:1]]
+    if lines:
+        return "\n".join(lines)
+    asked = [f for c in audit.checks for f in c.figures if f.verdict in (CLEAN, LEAK)]
+    return f"No leak found: {len(asked)} figures are what chance gives."
+
+
+def _shown(value: float | None, unit: str) -> str:
+    if value is None:
+        return "-"
+    if unit == "percent":
+        return f"{value:.1%}" if value == 0 or value >= 0.0005 else f"{value:.0e}"
+    return f"{value:.4f}" if unit == "rate" else f"{value:.2f}"

@@ -1,0 +1,244 @@
+"""Datasets from the layouts of others: their ids, order, split, negatives and explanations."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from podprep.dumps import LINES, read_lines
+from podprep.engine import Machine, Progress, read_stream, sql_text
+from podprep.errors import PodError
+from podprep.folders import PARTS, TOLD, Folder, find_folder, read_columns, read_maps, read_told
+from podprep.options import BuildOptions, Duplicates, Reading, Task
+from podprep.pipeline import Build, Inputs, build, described_source
+from podprep.templates import Template
+
+PURCHASE_COLUMNS = ("user_id", "item_id", "rating", "timestamp")
+ITEM_COLUMNS = ("item_id", "title", "brand", "categories")
+
+# What a purchase without a time has in the draws, where only time-aware sampling would look at it.
+_TIMELESS = """
+CREATE OR REPLACE TABLE sequences AS
+SELECT * REPLACE (list_transform(times, lambda t: coalesce(t, TIMESTAMP '1970-01-01')) AS times)
+FROM sequences ORDER BY user_id
+"""
+_GIVEN_NEGATIVES = """;
+UPDATE drawn SET item_ids = given_negatives.item_ids FROM given_negatives
+WHERE drawn.split = 'test' AND drawn.user_id = given_negatives.user_id
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderInputs(Inputs):
+    """All that decides the bytes of a dataset that was imported."""
+
+    folder: Folder
+
+    def described(self) -> dict[str, Any]:
+        """Return the inputs as the manifest records them, and which layout they came in."""
+        given = self.options.reading is Reading.POD
+        numbers = "as in the files" if self.folder.layout == "pod" else "first appearance"
+        return {
+            **Inputs.described(self),
+            "imported": self.folder.layout,
+            "tie_policy": "as in the files" if given else "keyed hash",
+            "id_scheme": numbers if given else "keyed hash",
+            "sources": [described_source(role, path) for role, path in self.folder.files.items()],
+        }
+
+
+def folder_inputs(
+    path: Path,
+    layout: str,
+    templates: list[Template],
+    *,
+    name: str | None = None,
+    reading: Reading = Reading.CLEAN,
+    tasks: tuple[Task, ...] | None = None,
+    **options: Any,
+) -> FolderInputs:
+    """Return the inputs of an import; without `tasks` it makes those that the folder can serve.
+
+    The name is by default that of the files, or of the folder. The pod layout is always read as
+    pod: its numbers and its order are what they are.
+    Errors: `PodError` as `find_folder` and `BuildOptions`, or for a task the folder cannot serve.
+    """
+    folder = find_folder(path, layout)
+    able = tuple(t for t in Task if t is not Task.EXPLANATION or "explanations" in folder.files)
+    if missing := [task for task in tasks or () if task not in able]:
+        raise PodError(f"--tasks {missing[0]}: {path} has nothing to make such samples of")
+    items = folder.files.get("items")
+    columns = read_columns(items, ITEM_COLUMNS) if items else {}
+    return FolderInputs(
+        dataset=name or folder.name,
+        options=BuildOptions(
+            reading=Reading.POD if layout == "pod" else reading,
+            tasks=tasks if tasks is not None else able,
+            core=1,  # nothing is peeled: what comes in was their choice
+            duplicates=Duplicates.ALL if layout == "pod" else None,
+            **options,
+        ),
+        templates=templates,
+        dump=next(iter(folder.files.values())),
+        metadata=items if any(columns.get(name) for name in ITEM_COLUMNS[1:]) else None,
+        folder=folder,
+    )
+
+
+def import_folder(
+    inputs: FolderInputs, machine: Machine, out: Path, *, force: bool = False, progress: Progress
+) -> dict[str, Any]:
+    """Make a dataset at `out` of a folder in another layout; return its manifest.
+
+    Errors: `PodError` that names file and line; then nothing of the dataset is left.
+    """
+    stages = {"pod": PodStages, "recbole": RecboleStages}[inputs.folder.layout]
+    return build(inputs, machine, out, force=force, progress=progress, stages=stages)
+
+
+class _FolderStages(Build):
+    """What both layouts need."""
+
+    @property
+    def source(self) -> Folder:
+        """Return the folder that is imported."""
+        assert isinstance(self.inputs, FolderInputs)
+        return self.inputs.folder
+
+    def run_over(self, paths: dict[str, Path], name: str) -> None:
+        """Run a file of sql/import/ with `lines` over files, one after the other."""
+        schema = pa.schema([*LINES, ("file", pa.int64()), ("given_split", pa.string())])
+
+        def lines() -> Iterator[pa.RecordBatch]:
+            for n, (role, path) in enumerate(paths.items()):
+                split = role if role in PARTS else None
+                for batch in read_lines(path):
+                    rows = batch.num_rows
+                    extra = [pa.array([n] * rows, pa.int64()), pa.array([split] * rows, "string")]
+                    yield pa.record_batch([*batch.columns, *extra], schema=schema)
+                    self.progress("read", 0, 0)
+
+        query = "CREATE OR REPLACE TABLE lines AS FROM stream"
+        read_stream(self.con, "stream", schema, lines(), query)
+        self.con.execute(sql_text(f"import/{name}.sql"))
+        self.con.execute("DROP TABLE lines")
+
+    def stop_at(self, path: Path, query: str, mend: str) -> None:
+        """Raise the `PodError` of the first (line, reason) of a query, if there is one."""
+        if row := self.con.execute(f"{query} LIMIT 1").fetchone():
+            raise PodError(f"{path}, line {row[0]:,} {row[1]}{mend}")
+
+
+class PodStages(_FolderStages):
+    """sequential.txt, and what there is of datamaps.json, negative.txt and explanation.json."""
+
+    def load(self) -> str:
+        """Make the tables of the catalogue from the folder."""
+        files = self.source.files
+        path = files["sequences"]
+        self._table("names", read_maps(files.get("names")))
+        self.run_over({"sequences": path}, "pod_sequences")
+        self.stop_at(path, "SELECT line_number, reason FROM given WHERE reason IS NOT NULL", "")
+        self._refuse_gaps(path)
+        self.progress("split", 0, 0)
+        self._sql("08_split")
+        self.con.execute(_TIMELESS)
+        self.con.execute("CREATE TABLE rejects (line_number BIGINT, reason VARCHAR, line VARCHAR)")
+        if negatives := files.get("negatives"):
+            self.run_over({"negatives": negatives}, "pod_negatives")
+            self.stop_at(negatives, "SELECT line_number, reason FROM bad_negatives", "")
+            self.after_negatives = _GIVEN_NEGATIVES
+        self.progress("explanations", 0, 0)
+        told = files.get("explanations")
+        batches = read_told(told) if told else iter(())
+        read_stream(self.con, "entries", TOLD, batches, "CREATE TABLE told AS FROM entries")
+        self.con.execute(sql_text("import/pod_explanations.sql"))
+        return "unknown"
+
+    def _refuse_gaps(self, path: Path) -> None:
+        last = self._value("SELECT max(user_id) FROM users")
+        if not self._value("SELECT count(*) FROM given"):
+            raise PodError(f"{path} has no line of purchases")
+        gap = self._value(
+            "SELECT min(place) FROM (SELECT users.user_id, given.user_id AS told, "
+            "row_number() OVER (ORDER BY coalesce(users.user_id, given.user_id)) AS place "
+            "FROM users FULL JOIN given USING (user_id)) WHERE told IS DISTINCT FROM place"
+        )
+        if gap is not None and gap <= last:
+            raise PodError(f"{path} has no line for user {gap:,} of {last:,}")
+        if names := self.source.files.get("names"):
+            mend = f", whom {names.name} does not name"
+            known = "SELECT line_number, 'has user ' || user_id FROM given"
+            self.stop_at(path, f"{known} WHERE user_id > (SELECT max(user_id) FROM users)", mend)
+            known = "SELECT line_number, 'has item ' || list_max(items) FROM given"
+            mend = mend.replace("whom", "which")
+            most = "(SELECT max(item_id) FROM items)"
+            self.stop_at(path, f"{known} WHERE list_max(items) > {most}", mend)
+
+
+class RecboleStages(_FolderStages):
+    """NAME.inter, or the benchmark files NAME.train.inter and so on, and NAME.item."""
+
+    def load(self) -> str:
+        """Make the tables of the catalogue from the folder."""
+        files = {role: p for role, p in self.source.files.items() if role != "items"}
+        for n, path in enumerate(files.values()):
+            columns = read_columns(path, PURCHASE_COLUMNS)
+            for name in PURCHASE_COLUMNS[:2]:
+                if not columns[name]:
+                    raise PodError(f"{path}, line 1 has no column {name}:token")
+            if not n:
+                first, found = path, columns
+            elif columns != found:
+                raise PodError(f"{path}, line 1 has other columns than {first.name}")
+        names = ("user_at", "item_at", "rating_at", "time_at", "width")
+        places = dict(zip(names, found.values(), strict=True))
+        self._places(places)
+        self.run_over(files, "recbole_read")
+        self._refuse_rejects(first)
+        self._sql("03_deduplicate")
+        self.progress("order", 0, 0)
+        self.con.execute(sql_text("import/recbole_order.sql"))
+        self._sql("06_number")
+        if self.inputs.metadata:
+            self.con.execute("DROP TABLE columns")
+            found = read_columns(self.inputs.metadata, ITEM_COLUMNS)
+            names = ("item_at", "title_at", "brand_at", "categories_at", "width")
+            self._places(dict(zip(names, found.values(), strict=True)))
+            self.run_over({"items": self.inputs.metadata}, "recbole_items")
+        self._sql("08_split")
+        self._refuse_other_splits(files)
+        self.con.execute(_TIMELESS)
+        self.con.execute(
+            "CREATE TABLE explanations (number BIGINT, split VARCHAR, user_id INTEGER, "
+            "position INTEGER, item_id INTEGER, feature VARCHAR, sentence VARCHAR)"
+        )
+        return "unknown"
+
+    def _places(self, places: dict[str, int | None]) -> None:
+        self._table("columns", pa.table({k: pa.array([v], pa.int64()) for k, v in places.items()}))
+
+    def _refuse_rejects(self, path: Path) -> None:
+        lines = self._value("SELECT count(*) FROM parsed")
+        bad = self._value("SELECT count(*) FROM rejects")
+        if bad > self.options.max_bad * lines or bad == lines:
+            row = self.con.execute("SELECT line_number, reason FROM rejects LIMIT 1").fetchone()
+            where = f" (first: line {row[0]:,}, {row[1]})" if row else ""
+            raise PodError(
+                f"{path}: {bad:,} of {lines:,} lines are no purchases{where}; more than --max-bad "
+                f"{self.options.max_bad:g} allows: mend the file, or raise it"
+            )
+
+    def _refuse_other_splits(self, files: dict[str, Path]) -> None:
+        row = self.con.execute(
+            "SELECT given_split, line_number % 1099511627776, user_id, split "
+            "FROM interactions JOIN parsed USING (line_number) "
+            "WHERE given_split <> split ORDER BY line_number LIMIT 1"
+        ).fetchone()
+        if row:
+            raise PodError(
+                f"{files[row[0]]}, line {row[1]:,}: leaving one out this is a {row[3]} purchase; "
+                "shards hold no other split: take the three files away, and NAME.inter is split"
+            )

@@ -1,0 +1,194 @@
+"""Questions in SQL: the ready ones of sql/queries/, what may be asked, and why not."""
+
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from podprep.engine import sql_text
+from podprep.errors import PodError
+
+BATCH_ROWS = 10_000  # of an answer, held in memory at a time
+_RUN_VIEWS = ("predictions", "metrics", "losses")
+_VARIABLE = re.compile(r"coalesce\(getvariable\('(\w+)'\), ([^)]+)\)")
+_EXPLAIN = re.compile(r"\s*EXPLAIN\s+(ANALYZE\b|\([^()]*\))?", re.IGNORECASE)
+_MAY_NOT_TOUCH = re.compile(r'(?:Cannot access \w+|File) "?([^" ]+)')
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A ready question: a file of sql/queries/ that begins with the question as a comment."""
+
+    name: str
+    sql: str
+
+    @property
+    def title(self) -> str:
+        """What is asked."""
+        return self.sql.partition("\n")[0].removeprefix("--").strip()
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What `--param` can set, and to what it is set otherwise."""
+        return dict(_VARIABLE.findall(self.sql))
+
+    @property
+    def needs_run(self) -> bool:
+        """Whether it asks about a run."""
+        return bool(re.search(rf"(FROM|JOIN) ({'|'.join(_RUN_VIEWS)})\b", self.sql))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The rows that a query gives, to be read once."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+def ready_questions() -> dict[str, Question]:
+    """Return the questions of sql/queries/ by name."""
+    packaged = files("podprep") / "sql" / "queries"
+    folder = packaged if packaged.is_dir() else Path(__file__).parent.parent / "sql" / "queries"
+    names = sorted(Path(path.name) for path in folder.iterdir())
+    return {
+        name.stem: Question(name.stem, sql_text(f"queries/{name}"))
+        for name in names
+        if name.suffix == ".sql"
+    }
+
+
+def ready_question(name: str) -> Question:
+    """Return one ready question. Errors: `PodError` if there is none of this name."""
+    questions = ready_questions()
+    if name not in questions:
+        raise PodError(f"--name {name}: choose from {', '.join(questions)}")
+    return questions[name]
+
+
+def chosen_sql(
+    sql: str | None, file: Path | None, name: str | None, run: Path | None
+) -> str | None:
+    """Return the SQL that is given in one of three ways, or None if in none.
+
+    Errors: `PodError` for more than one way, a file that cannot be read, an unknown name, or a
+    question about a run without one.
+    """
+    given = [way for way in (sql, file, name) if way is not None]
+    if len(given) > 1:
+        raise PodError("give one of: the SQL, --file, --name")
+    if file is not None:
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise PodError(f"cannot read --file {file}: {reason}") from None
+    if name is None:
+        return sql
+    question = ready_question(name)
+    if question.needs_run and run is None:
+        raise PodError(f"--name {name} is about a run: name one with --run")
+    return question.sql
+
+
+def set_variables(con: duckdb.DuckDBPyConnection, sql: str | None, given: list[str]) -> None:
+    """Set the variables of a question, or of those to come, from texts such as `user=12`.
+
+    Errors: `PodError` for a text of another form, or a variable that the question does not have.
+    """
+    for text in given:
+        name, _, value = text.partition("=")
+        if not re.fullmatch(r"[A-Za-z_]\w*=.*", text, re.DOTALL):
+            raise PodError(f"--param {text}: give a name and a value, such as user=12")
+        known = set(re.findall(r"getvariable\('(\w+)'\)", sql or ""))
+        if sql is not None and name not in known:
+            has = f"it has {', '.join(sorted(known))}" if known else "it has none"
+            raise PodError(f"--param {text}: the question has no variable {name}, {has}")
+        number = re.fullmatch(r"-?\d{1,18}", value)
+        con.execute(f"SET VARIABLE {name} = $1", [int(value) if number else value])
+
+
+def answer(con: duckdb.DuckDBPyConnection, sql: str) -> Answer:
+    """Return the rows of one SELECT, or the plan of one EXPLAIN; DuckDB works as they are read.
+
+    Errors: `PodError` for other statements, for more than one, and for what DuckDB refuses, also
+    while the rows are read.
+    """
+    try:
+        _check(con, sql)
+        reader = _interruptibly(con, lambda: con.sql(sql).to_arrow_reader(BATCH_ROWS))
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        raise refusal(con, error) from None
+    names: list[str] = []
+    for name in reader.schema.names:  # two of the same name are no JSON and no Parquet
+        again = sum(taken == name or taken.startswith(f"{name}:") for taken in names)
+        names.append(f"{name}:{again}" if again else name)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            while (batch := _interruptibly(con, lambda: next(reader, None))) is not None:
+                yield batch.rename_columns(names)
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            raise refusal(con, error) from None
+
+    return Answer(pa.schema(map(pa.Field.with_name, reader.schema, names)), batches())
+
+
+def _interruptibly(con: duckdb.DuckDBPyConnection, work: Callable[[], Any]) -> Any:
+    """Return `work()`; Ctrl-C stops it at once, which inside DuckDB nobody would notice."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            con.interrupt()
+            raise
+
+
+def _check(con: duckdb.DuckDBPyConnection, sql: str) -> None:
+    try:
+        kinds = [statement.type for statement in con.extract_statements(sql)]
+    except ValueError:  # a kind that this DuckDB has and its Python does not know
+        kinds = [duckdb.StatementType.INVALID]
+    if len(kinds) != 1:
+        raise PodError(
+            f"one statement at a time: {len(kinds)} are given"
+            if kinds
+            else "there is no SQL in it: ask such as FROM users"
+        )
+    if kinds == [duckdb.StatementType.EXPLAIN]:
+        _check(con, _EXPLAIN.sub("", sql, count=1) if _EXPLAIN.match(sql) else "BEGIN")
+    elif kinds == [duckdb.StatementType.MULTI]:
+        raise PodError("a PIVOT must name its values: PIVOT ... ON column IN ('a', 'b') ...")
+    elif kinds != [duckdb.StatementType.SELECT]:
+        raise PodError(
+            f"a query only asks, with SELECT or EXPLAIN: {kinds[0].name.replace('_', ' ')} is not"
+            " allowed; --out keeps an answer"
+        )
+
+
+def refusal(con: duckdb.DuckDBPyConnection, error: Exception) -> PodError:
+    """Return what DuckDB says against a query as one line, with what helps.
+
+    It goes by the text: an error while rows are read comes through Arrow and has lost its type.
+    """
+    first, _, rest = str(error).partition("\n")
+    if first.startswith("Out of Memory Error"):
+        return PodError("the question does not fit in --memory: give it more")
+    if first.startswith("Permission Error"):
+        touched = _MAY_NOT_TOUCH.search(first)
+        what = f": {touched[1]} is neither" if touched else ""
+        return PodError(f"a query reads the views of the dataset and of --run{what}")
+    if missing := re.search(r"Table with name (\S+) does not exist", first):
+        if missing[1].lower() in _RUN_VIEWS:
+            return PodError(f"{missing[1]} is about a run: name one with --run")
+        names = ", ".join(name for (name,) in con.execute("SHOW TABLES").fetchall())
+        return PodError(f"there is no view {missing[1]}: choose from {names}")
+    candidates = re.search(r"^Candidate bindings:.*", rest, re.MULTILINE)
+    return PodError(f"{first} {candidates[0]}" if candidates else first)

@@ -1,0 +1,137 @@
+"""A dataset built a second time from its sources, and compared byte for byte."""
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from podprep.datasets import DATA_VARIABLE, data_folder
+from podprep.engine import Machine, Progress
+from podprep.errors import PodError
+from podprep.imports import folder_inputs, import_folder
+from podprep.options import Task
+from podprep.pipeline import Inputs, build
+from podprep.shards import SEAL, file_sha256, read_manifest
+from podprep.sources import make_sample
+from podprep.templates import Template
+from podprep.verify import ROLES, Law, manifest_law, options_of
+
+OPTIONS = dict(zip(ROLES, ("--raw", "--meta", "--sentiment"), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the sources of a dataset are, by role; a folder for an import."""
+
+    named: dict[str, Path] = field(default_factory=dict)
+
+    def find(self, source: dict[str, Any], scratch: Path) -> Path:
+        """Return the file that the manifest names, checked.
+
+        Errors: `PodError` if it is nowhere, or another file.
+        """
+        role, name = source["role"], source["file"]
+        option = OPTIONS.get(role, "--raw")
+        path = self.named.get(role)
+        if path is None:
+            there = (data_folder() / name, Path(name), scratch / name)
+            path = next((p for p in there if p.is_file()), None)
+            if path is None:
+                raise PodError(
+                    f"{name} is neither in {data_folder()}/ nor here: {option} names it "
+                    f"(or {DATA_VARIABLE} the folder)"
+                )
+        elif not path.is_file():
+            raise PodError(f"{option} {path}: there is no such file")
+        if path.stat().st_size != source["bytes"] or file_sha256(path) != source["sha256"]:
+            raise PodError(
+                f"{path} is not the {role} this dataset was built from (its SHA-256 is another): "
+                f"{option} names the right one"
+            )
+        return path
+
+
+def rebuild(shards: Path, sources: Sources, machine: Machine, progress: Progress) -> Law:
+    """Build the dataset again in a temporary folder and compare every byte.
+
+    Errors: `PodError` as `Sources.find` and `build`.
+    """
+    manifest = read_manifest(shards)
+    law = Law("rebuild", "the same sources, options and seed give the same bytes again")
+    if manifest_law(shards, manifest).faults:
+        law.skipped = "mend the manifest first"
+        return law
+    with tempfile.TemporaryDirectory(prefix="podprep-verify-") as scratch:
+        out = Path(scratch) / "shards"
+        again = _build(manifest, sources, machine, out, progress)
+        _compare(shards, manifest, out, again, law)
+    if law.faults and (other := _versions(manifest, again)):
+        law.examples.append(f"made with {other}: the same versions might give the same bytes")
+    return law
+
+
+def _build(
+    manifest: dict[str, Any], sources: Sources, machine: Machine, out: Path, progress: Progress
+) -> dict[str, Any]:
+    inputs = manifest["inputs"]
+    templates = [Template(**{**t, "task": Task(t["task"])}) for t in inputs["templates"]]
+    options = options_of(manifest)
+    if layout := inputs.get("imported"):
+        folder = sources.named.get("dump")
+        if folder is None:
+            raise PodError(f"this dataset was imported ({layout}): --raw names the folder it was")
+        given = {name: getattr(options, name) for name in options.__dataclass_fields__}
+        for derived in ("core", "duplicates"):
+            del given[derived]
+        imported = folder_inputs(folder, layout, templates, name=inputs["dataset"], **given)
+        for source in inputs["sources"]:
+            role = source["role"]
+            Sources({role: imported.folder.files.get(role, folder / source["file"])}).find(
+                source, folder
+            )
+        return import_folder(imported, machine, out, progress=progress)
+    if inputs["dataset"] == "sample" and not sources.named:
+        make_sample(out.parent)  # generated, the same bytes everywhere
+    paths = {s["role"]: sources.find(s, out.parent) for s in inputs["sources"]}
+    return build(
+        Inputs(dataset=inputs["dataset"], options=options, templates=templates, **paths),
+        machine,
+        out,
+        progress=progress,
+    )
+
+
+def _compare(
+    shards: Path, manifest: dict[str, Any], out: Path, again: dict[str, Any], law: Law
+) -> None:
+    for name in sorted(manifest["files"].keys() | again["files"].keys()):
+        if name not in again["files"]:
+            law.broken(f"{name} is not built again")
+        elif not (shards / name).is_file():
+            law.broken(f"{name} is missing")
+        elif file_sha256(shards / name) != again["files"][name]["sha256"]:
+            law.broken(f"{name} differs from byte {_first_difference(shards / name, out / name):,}")
+    written = read_manifest(out)
+    for key in sorted((manifest.keys() | written.keys()) - {"versions", "files", SEAL}):
+        if manifest.get(key) != written.get(key):
+            law.broken(f"manifest.json: {key} is another")
+
+
+def _first_difference(one: Path, other: Path) -> int:
+    """Return the offset of the first byte that differs."""
+    at = 0
+    with one.open("rb") as a, other.open("rb") as b:
+        while (x := a.read(1 << 16)) == (y := b.read(1 << 16)) and x:
+            at += len(x)
+    same = next((n for n, (i, j) in enumerate(zip(x, y, strict=False)) if i != j), None)
+    return at + (min(len(x), len(y)) if same is None else same)
+
+
+def _versions(manifest: dict[str, Any], again: dict[str, Any]) -> str:
+    """Return the libraries whose version is another, or nothing."""
+    here, there = again["versions"], manifest["versions"]
+    return ", ".join(
+        f"{name} {there.get(name)} (here {here.get(name)})"
+        for name in sorted(here.keys() | there.keys())
+        if here.get(name) != there.get(name)
+    )

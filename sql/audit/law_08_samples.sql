@@ -1,0 +1,43 @@
+-- samples: as many as there must be of each task, split and round, each with a number of its own
+--
+-- grain: one row a fault.
+--   sequential    training: a sample a round and user with two training purchases;
+--   topn          training: a sample a round and user with one;
+--                 both, validation and test: one a user with something held out, round 0;
+--   explanation   one an explanation (and round, in training).
+-- in: sample_id(), see build/00_draws.sql; the last ten digits of a sequential or top-N sample
+-- are the user.
+
+WITH due AS (
+    SELECT 'sequential' AS task, 'train' AS split, count(*) FILTER (WHERE train_length >= 2) AS n
+    FROM sequences
+    UNION ALL
+    SELECT 'topn', 'train', count(*) FILTER (WHERE train_length >= 1) FROM sequences
+    UNION ALL
+    SELECT task, split, count(*) FILTER (WHERE length >= 3)
+    FROM sequences, (SELECT unnest(['sequential', 'topn']) AS task),
+        (SELECT unnest(['valid', 'test']) AS split)
+    GROUP BY ALL
+    UNION ALL
+    SELECT 'explanation', split, count(*) FROM explanations GROUP BY split
+), expected AS (
+    SELECT task, split, r AS round, n
+    FROM due, options, range(CASE split WHEN 'train' THEN rounds ELSE 1 END) AS numbered(r)
+    WHERE n > 0 AND list_contains(tasks, task)
+), found AS (
+    SELECT task, split, round, count(*) AS n FROM samples GROUP BY ALL
+)
+SELECT format('{} {} round {}: {} samples, {} are due', task, split, round,
+        coalesce(found.n, 0), coalesce(expected.n, 0)) AS fault
+FROM found FULL JOIN expected USING (task, split, round)
+WHERE found.n IS DISTINCT FROM expected.n
+UNION ALL
+SELECT format('sample {} stands {} times', sample_id, count(*))
+FROM samples
+GROUP BY sample_id
+HAVING count(*) > 1 OR sample_id IS NULL
+UNION ALL
+SELECT format('sample {} is of {} {} round {}, user {}', sample_id, task, split, round, user_id)
+FROM samples
+WHERE sample_id // 10000000000 <> sample_id(task, split, round, 0) // 10000000000
+   OR task <> 'explanation' AND sample_id % 10000000000 <> user_id;

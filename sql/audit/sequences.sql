@@ -1,0 +1,12 @@
+-- sequences: one row a user, the purchases as a list.   key: user_id
+--
+-- What several laws ask of the catalogue, made once.
+
+CREATE TABLE sequences AS
+SELECT user_id,
+    list(item_id ORDER BY position) AS items,
+    list(item_id ORDER BY position) FILTER (WHERE split = 'train') AS trained,
+    count(*) AS length,
+    count(*) FILTER (WHERE split = 'train') AS train_length
+FROM interactions
+GROUP BY user_id;
