@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from podprep.sample import write_sample
+from podprep.raw.sample import write_sample
 
 
 def copied_sample(path: Path, copies: int) -> Path:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from podprep.errors import PodError
 
 # What Python, pyarrow and one part in each thread's hands take beside DuckDB's own buffers
 # (measured: see bench/).
-BESIDE_DUCKDB = 192 << 20
+BESIDE_DUCKDB = 256 << 20
 
 # called with the stage at work, its steps done and its steps in all (0 where not known)
 Progress = Callable[[str, int, int], None]
@@ -37,17 +38,36 @@ class Machine:
     def __post_init__(self) -> None:
         if self.threads < 1:
             raise PodError(f"--threads {self.threads}: give at least 1")
-        if self.memory < 384 << 20:
-            raise PodError(f"--memory of {self.memory >> 20} MB: give at least 384MB")
+        if self.memory < 512 << 20:
+            raise PodError(f"--memory of {self.memory >> 20} MB: give at least 512MB")
+
+    @classmethod
+    def of(cls, threads: int | None, memory: str | None) -> "Machine":
+        """Return what the options say: by default a thread a core, three quarters of the memory.
+
+        Errors: `PodError` for a size other than such as 512MB or 2GB.
+        """
+        if memory is None:
+            size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4
+        elif found := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\s*", memory, re.IGNORECASE):
+            size = int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
+        else:
+            raise PodError(f"--memory {memory}: give a size such as 512MB or 2GB")
+        cores = len(os.sched_getaffinity(0))
+        return cls(threads=cores if threads is None else threads, memory=size)
+
+
+@cache
+def sql_folder() -> Path:
+    """Return the folder sql/, of the installed package or of the checkout."""
+    packaged = Path(str(files("podprep") / "sql"))
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "sql"
 
 
 @cache
 def sql_text(name: str) -> str:
-    """Return one file of sql/, from the installed package or from the checkout."""
-    packaged = files("podprep") / "sql" / name
-    if packaged.is_file():
-        return packaged.read_text(encoding="utf-8")
-    return (Path(__file__).parent.parent / "sql" / name).read_text(encoding="utf-8")
+    """Return one file of sql/."""
+    return (sql_folder() / name).read_text(encoding="utf-8")
 
 
 def connect(machine: Machine, spill: Path | None = None) -> duckdb.DuckDBPyConnection:

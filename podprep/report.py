@@ -10,8 +10,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-from podprep.datasets import CATEGORIES, Dataset, locate, search_paths
 from podprep.engine import Progress as Report
+from podprep.raw.datasets import CATEGORIES, Dataset, locate, search_paths
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from podprep.engine import Machine
-from podprep.options import BuildOptions
-from podprep.pipeline import Inputs, build
-from podprep.templates import load_templates
+from podprep.recipe.options import BuildOptions
+from podprep.recipe.pipeline import Inputs, build
+from podprep.recipe.templates import load_templates
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared beside the checkout")

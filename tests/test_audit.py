@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from podprep.audit import Audit, Figure, audit, audit_table, audit_words, sql_files
+from podprep.audit.leaks import Audit, Figure, audit, audit_table, audit_words, sql_files
 from podprep.engine import Machine, sql_text
 from podprep.errors import PodError
-from podprep.options import Duplicates, NegativeSampling, Reading
+from podprep.recipe.options import Duplicates, NegativeSampling, Reading
 from podprep.report import print_tables
 from tests.conftest import SHARED, Build, Row, arithmetic_rows, needs_shared, review
 from tests.tamper import rewrite
@@ -229,9 +229,9 @@ PLANTED: dict[str, tuple[str, Mutate]] = {
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from podprep.options import BuildOptions
-    from podprep.pipeline import Inputs, build
-    from podprep.templates import load_templates
+    from podprep.recipe.options import BuildOptions
+    from podprep.recipe.pipeline import Inputs, build
+    from podprep.recipe.templates import load_templates
     from tests.conftest import write_dump
 
     folder = tmp_path_factory.mktemp("built")

@@ -84,7 +84,7 @@ ERRORS = {
         "500-core",
     ),
     "strange memory": (["build", "--dataset", "sample", "--memory", "lots"], "such as 512MB"),
-    "little memory": (["build", "--dataset", "sample", "--memory", "9MB"], "at least 384MB"),
+    "little memory": (["build", "--dataset", "sample", "--memory", "9MB"], "at least 512MB"),
     "no threads": (["build", "--dataset", "sample", "--threads", "-1"], "--threads -1"),
     "no templates": (["build", "--dataset", "sample", "--templates", "no.toml"], "no.toml"),
     "no metadata": (["build", "--dataset", "beauty", "--raw", "x", "--meta", "no.gz"], "x"),

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podprep import dumps
-from podprep.dumps import read_lines, read_metadata
 from podprep.errors import PodError
+from podprep.raw import dumps
+from podprep.raw.dumps import read_lines, read_metadata
 
 
 def lines_of(path: Path) -> list[tuple[int, str, str | None]]:

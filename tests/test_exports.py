@@ -12,10 +12,10 @@ import pytest
 
 from podprep.engine import Machine
 from podprep.errors import PodError
-from podprep.exports import LAYOUTS, export_dataset
-from podprep.options import BuildOptions
-from podprep.pipeline import Inputs, build
-from podprep.templates import load_templates
+from podprep.exchange.exports import LAYOUTS, export_dataset
+from podprep.recipe.options import BuildOptions
+from podprep.recipe.pipeline import Inputs, build
+from podprep.recipe.templates import load_templates
 from tests.conftest import Build, arithmetic_rows, write_dump
 
 MACHINE = Machine(threads=1, memory=1 << 30)

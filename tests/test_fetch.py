@@ -21,10 +21,10 @@ from typing import Any
 
 import pytest
 
-from podprep import fetch as module
-from podprep.datasets import resolve
 from podprep.errors import PodError
-from podprep.fetch import download, fetch
+from podprep.raw import fetch as module
+from podprep.raw.datasets import resolve
+from podprep.raw.fetch import download, fetch
 
 BODY = random.Random(7).randbytes(300_000)
 OTHER = random.Random(8).randbytes(250_000)

@@ -11,10 +11,10 @@ import pytest
 
 from podprep.engine import Machine
 from podprep.errors import PodError
-from podprep.exports import export_dataset
-from podprep.imports import folder_inputs, import_folder
-from podprep.options import Reading
-from podprep.templates import load_templates
+from podprep.exchange.exports import export_dataset
+from podprep.exchange.imports import folder_inputs, import_folder
+from podprep.recipe.options import Reading
+from podprep.recipe.templates import load_templates
 from tests.conftest import Build, Row, arithmetic_rows, review, write_dump
 
 MACHINE = Machine(threads=2, memory=1 << 30)

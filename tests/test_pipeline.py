@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from podprep.errors import PodError
-from podprep.options import Duplicates, NegativeSampling, Reading, Task
+from podprep.recipe.options import Duplicates, NegativeSampling, Reading, Task
 from tests import oracle
 from tests.conftest import Build, Row, arithmetic_rows, review, write_dump
 

@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from podprep import cli
+from podprep.ask.prompt import _statements
+from podprep.ask.query import answer, ready_questions
+from podprep.ask.warehouse import closed_warehouse, open_warehouse, shell_sql
 from podprep.engine import Machine
-from podprep.options import Reading, Task
-from podprep.prompt import _statements
-from podprep.query import answer, ready_questions
-from podprep.warehouse import closed_warehouse, open_warehouse, shell_sql
+from podprep.recipe.options import Reading, Task
 from tests.conftest import Build, Row, arithmetic_rows
 
 Ask = Callable[..., list[Row]]
@@ -542,7 +542,7 @@ def test_hostile_sql_fails_in_one_line_and_changes_nothing(
     with closed_warehouse(shards, MACHINE, run) as con:
         # one after the other on one connection, so that none prepares the way for the next
         with monkeypatch.context() as patched:
-            patched.setattr("podprep.warehouse.closed_warehouse", lambda *_: nullcontext(con))
+            patched.setattr("podprep.ask.warehouse.closed_warehouse", lambda *_: nullcontext(con))
             for sql in hostile(shards, secret):
                 refused_in_one_line(podprep, shards, run, sql)
                 assert machine_tree(tmp_path) == before, sql
@@ -592,11 +592,11 @@ def test_a_question_too_large_spills_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temp"))
     (tmp_path / "temp").mkdir()
-    small = Machine(threads=2, memory=384 << 20)
+    small = Machine(threads=2, memory=512 << 20)
     with closed_warehouse(shards, small) as con:
-        sql = "SELECT range, hash(range) h, md5(range::VARCHAR) FROM range(3000000) ORDER BY h"
+        sql = "SELECT range, hash(range) h, md5(range::VARCHAR) FROM range(5000000) ORDER BY h"
         spilled = False
-        for _ in answer(con, f"{sql} OFFSET 2999999").batches:
+        for _ in answer(con, f"{sql} OFFSET 4999999").batches:
             spilled |= any((tmp_path / "temp").rglob("*"))
         assert spilled
     assert not list((tmp_path / "temp").iterdir())
@@ -619,7 +619,7 @@ ERRORS: dict[str, tuple[list[str], str]] = {
     "over the shards": (["query", "SHARDS", "SELECT 1", "--out", "SHARDS"], "only read"),
     "into a folder": (["query", "SHARDS", "SELECT 1", "--out", "."], "no file"),
     "into no folder": (["query", "SHARDS", "SELECT 1", "--out", "no/x.csv"], "No such file"),
-    "little memory": (["query", "SHARDS", "SELECT 1", "--memory", "9MB"], "at least 384MB"),
+    "little memory": (["query", "SHARDS", "SELECT 1", "--memory", "9MB"], "at least 512MB"),
     "no rows": (["query", "SHARDS", "SELECT 1", "--rows", "-1"], "--rows -1"),
     "views of nothing": (["shell-setup", "nowhere"], "no dataset"),
     "views into the shards": (["shell-setup", "SHARDS", "--to", "SHARDS/v.sql"], "only read"),

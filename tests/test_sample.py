@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from podprep.sample import write_sample, write_sample_meta
+from podprep.raw.sample import write_sample, write_sample_meta
 
 # Of the decompressed content: zlib builds may compress the same content to different bytes.
 # A change here changes the figures of the demo; make it on purpose.

@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from podprep import samples, shards
+from podprep import shards
 from podprep.errors import PodError
+from podprep.recipe import samples
 from podprep.shards import evenly, new_dataset, open_file, read_manifest, write_manifest
 from tests.conftest import Build, arithmetic_rows
 

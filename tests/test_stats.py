@@ -14,18 +14,18 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from podprep import commands_exchange
+from podprep.commands import exchange as commands_exchange
 from podprep.engine import Machine
 from podprep.errors import PodError
-from podprep.exports import export_dataset
-from podprep.flow import levels
-from podprep.imports import folder_inputs, import_folder
-from podprep.options import BuildOptions
-from podprep.page import page, write_page
-from podprep.pipeline import Inputs, build
-from podprep.stats import QUERIES, collect, stats_tables
-from podprep.svg import linear, logarithmic, percent, short
-from podprep.templates import load_templates
+from podprep.exchange.exports import export_dataset
+from podprep.exchange.imports import folder_inputs, import_folder
+from podprep.recipe.options import BuildOptions
+from podprep.recipe.pipeline import Inputs, build
+from podprep.recipe.templates import load_templates
+from podprep.stats.figures import QUERIES, collect, stats_tables
+from podprep.stats.flow import levels
+from podprep.stats.page import page, write_page
+from podprep.stats.svg import linear, logarithmic, percent, short
 from tests.conftest import Row, arithmetic_rows, review, write_dump
 
 MACHINE = Machine(threads=1, memory=1 << 30)

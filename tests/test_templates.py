@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from podprep.errors import PodError
-from podprep.options import Task
-from podprep.templates import load_templates, templates_table
+from podprep.recipe.options import Task
+from podprep.recipe.templates import load_templates, templates_table
 
 GOOD = """
 [[template]]

@@ -10,15 +10,15 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from podprep.commands_audit import register
+from podprep.audit.rebuild import Sources, rebuild
+from podprep.audit.verify import Law, faults_words, laws_table, verify
+from podprep.commands.audit import register
 from podprep.engine import Machine
 from podprep.errors import PodError
-from podprep.options import BuildOptions, NegativeSampling, Reading
-from podprep.pipeline import Inputs, build
-from podprep.rebuild import Sources, rebuild
+from podprep.recipe.options import BuildOptions, NegativeSampling, Reading
+from podprep.recipe.pipeline import Inputs, build
+from podprep.recipe.templates import load_templates
 from podprep.report import print_tables
-from podprep.templates import load_templates
-from podprep.verify import Law, faults_words, laws_table, verify
 from tests.conftest import Build, arithmetic_rows, write_dump
 from tests.tamper import Row, edit_manifest, rewrite
 
@@ -288,7 +288,7 @@ def test_a_law_finds_what_no_hash_can(shards: Path, name: str) -> None:
 
 
 def test_every_law_has_a_planted_fault() -> None:
-    from podprep.audit import sql_files, title
+    from podprep.audit.leaks import sql_files, title
     from podprep.engine import sql_text
 
     laws = {title(sql_text(f"audit/{name}"))[0] for name in sql_files("law")}

@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-from podprep.datasets import DATA_VARIABLE, Dataset, data_folder, locate, resolve
 from podprep.errors import PodError
-from podprep.fetch import fetch
-from podprep.sample import write_sample, write_sample_meta
+from podprep.raw.datasets import DATA_VARIABLE, Dataset, data_folder, locate, resolve
+from podprep.raw.fetch import fetch
+from podprep.raw.sample import write_sample, write_sample_meta
 
 
 def provide(dataset: Dataset, raw: Path | None, meta: Path | None) -> tuple[Path, Path | None]:

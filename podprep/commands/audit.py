@@ -6,12 +6,9 @@ Exit codes of both: 0 nothing found, 2 leaks or faults found, 1 an error.
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from podprep.engine import Machine
 
 FOUND = 2  # the exit code where something was found
 
@@ -40,11 +37,12 @@ def audit(
 
     Example: podprep audit shards/
     """
-    from podprep.audit import audit as run
-    from podprep.audit import audit_table, audit_words
+    from podprep.audit.leaks import audit as run
+    from podprep.audit.leaks import audit_table, audit_words
+    from podprep.engine import Machine
     from podprep.report import print_tables
 
-    found = run(path, _machine(memory, threads))
+    found = run(path, Machine.of(threads, memory))
     if as_json:
         typer.echo(json.dumps({**asdict(found), "leaks": found.leaks}, indent=1))
     else:
@@ -74,15 +72,16 @@ def verify(
 
     Example: podprep verify shards/ --rebuild --raw reviews_Beauty_5.json.gz
     """
+    from podprep.audit.verify import faults_words, laws_table
+    from podprep.audit.verify import verify as run
+    from podprep.engine import Machine
     from podprep.report import print_tables, stage_progress
-    from podprep.verify import faults_words, laws_table
-    from podprep.verify import verify as run
 
-    machine = _machine(memory, threads)
+    machine = Machine.of(threads, memory)
     laws = run(shards, machine)
     if rebuild:
-        from podprep.rebuild import Sources
-        from podprep.rebuild import rebuild as again
+        from podprep.audit.rebuild import Sources
+        from podprep.audit.rebuild import rebuild as again
 
         given = {"dump": raw, "metadata": meta, "sentiment": sentiment}
         sources = Sources({role: path for role, path in given.items() if path is not None})
@@ -96,10 +95,3 @@ def verify(
         print_tables(laws_table(shards, laws))
         typer.echo(faults_words(laws))
     raise typer.Exit(FOUND if faults else 0)
-
-
-def _machine(memory: str, threads: int | None) -> "Machine":
-    from podprep.cli import _bytes, _cores
-    from podprep.engine import Machine
-
-    return Machine(threads=threads or _cores(), memory=_bytes(memory))

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from podprep.ask.query import Answer, Question
 from podprep.errors import PodError
-from podprep.query import Answer, Question
 from podprep.shards import evenly
 
 GROUP_ROWS = 100_000  # in a row group of a Parquet answer

@@ -21,8 +21,8 @@ from urllib.request import Request, urlopen
 from rich import progress as bars
 from rich.console import Console
 
-from podprep.datasets import DATA_VARIABLE, Dataset, variants
 from podprep.errors import PodError
+from podprep.raw.datasets import DATA_VARIABLE, Dataset, variants
 
 Progress = Callable[[int, int | None], None]  # told the bytes received, and all where known
 

@@ -14,6 +14,21 @@ class Task(StrEnum):
     EXPLANATION = "explanation"
 
 
+def parse_tasks(text: str) -> tuple[Task, ...]:
+    """Return the tasks of a text such as `sequential,topn`. Errors: `PodError`."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in set(Task):
+            raise PodError(f"--tasks {name}: choose from {', '.join(Task)}")
+    return tuple(Task(name) for name in names)
+
+
+class Compat(StrEnum):
+    """Recipes to be compatible with."""
+
+    POD = "pod"
+
+
 class Reading(StrEnum):
     """How the published recipe is read: without its leaks, or as its data and code did."""
 

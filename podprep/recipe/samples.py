@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from podprep.engine import Machine, Progress, run_parallel, sql_text
-from podprep.options import BuildOptions, Task
+from podprep.recipe.options import BuildOptions, Task
 from podprep.shards import PART_ROWS, SCHEMAS, ShardFile, sample_path, write_parquet
 
 HELD_OUT = ("valid", "test")

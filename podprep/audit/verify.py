@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 from rich.table import Table
 from rich.text import Text
 
-from podprep.audit import sql_files, title
+from podprep.ask.warehouse import views
+from podprep.audit.leaks import sql_files, title
 from podprep.engine import Machine, connect, sql_text
 from podprep.errors import PodError
-from podprep.options import BuildOptions, Reading, Task
+from podprep.recipe.options import BuildOptions, Reading, Task
 from podprep.shards import (
     MANIFEST,
     SCHEMAS,
@@ -28,7 +29,6 @@ from podprep.shards import (
     read_manifest,
     sample_path,
 )
-from podprep.warehouse import views
 
 EXAMPLES = 5  # faults that are shown of each law
 KEYS = {

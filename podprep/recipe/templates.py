@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from podprep.errors import PodError
-from podprep.options import Task
+from podprep.recipe.options import Task
 
 PLACEHOLDERS = {
     Task.SEQUENTIAL: {"user", "history"},
@@ -36,7 +36,7 @@ def load_templates(path: Path | None = None) -> list[Template]:
     """
     name = str(path) if path else "templates.toml"
     try:
-        text = (path or files("podprep") / "templates.toml").read_text(encoding="utf-8")
+        text = (path or files("podprep") / "data" / "templates.toml").read_text(encoding="utf-8")
         entries = tomllib.loads(text)["template"]
         templates = [_template(name, n, entry) for n, entry in enumerate(entries, 1)]
     except OSError as error:
@@ -44,7 +44,9 @@ def load_templates(path: Path | None = None) -> list[Template]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PodError(f"{name} is no TOML: {error}") from None
     except (KeyError, TypeError):
-        raise PodError(f"{name} has no [[template]] tables: see podprep/templates.toml") from None
+        raise PodError(
+            f"{name} has no [[template]] tables: see podprep/data/templates.toml"
+        ) from None
     for task in Task:
         bare = sum(t.bare for t in templates if t.task is task)
         if bare != 1:

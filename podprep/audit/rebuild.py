@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from podprep.datasets import DATA_VARIABLE, data_folder
+from podprep.audit.verify import ROLES, Law, manifest_law, options_of
 from podprep.engine import Machine, Progress
 from podprep.errors import PodError
-from podprep.imports import folder_inputs, import_folder
-from podprep.options import Task
-from podprep.pipeline import Inputs, build
+from podprep.exchange.imports import folder_inputs, import_folder
+from podprep.raw.datasets import DATA_VARIABLE, data_folder
+from podprep.raw.sources import make_sample
+from podprep.recipe.options import Task
+from podprep.recipe.pipeline import Inputs, build
+from podprep.recipe.templates import Template
 from podprep.shards import SEAL, file_sha256, read_manifest
-from podprep.sources import make_sample
-from podprep.templates import Template
-from podprep.verify import ROLES, Law, manifest_law, options_of
 
 OPTIONS = dict(zip(ROLES, ("--raw", "--meta", "--sentiment"), strict=True))
 

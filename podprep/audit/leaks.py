@@ -2,7 +2,6 @@
 
 import tempfile
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,11 @@ import duckdb
 from rich.table import Table
 from rich.text import Text
 
-from podprep.audit_folders import open_published, read_published
-from podprep.engine import Machine, connect, sql_text
+from podprep.ask.warehouse import views
+from podprep.audit.published import open_published, read_published
+from podprep.engine import Machine, connect, sql_folder, sql_text
 from podprep.errors import PodError
 from podprep.shards import MANIFEST, read_manifest
-from podprep.warehouse import views
 
 CLEAN, LEAK = "clean", "LEAK"
 COLOURS = {CLEAN: "green", LEAK: "bold red"}
@@ -85,9 +84,7 @@ def audit(path: Path, machine: Machine) -> Audit:
 
 def sql_files(kind: str) -> list[str]:
     """Return the names of the leak or law files of sql/audit/, in order."""
-    packaged = files("podprep") / "sql" / "audit"
-    folder = packaged if packaged.is_dir() else Path(__file__).parent.parent / "sql" / "audit"
-    return sorted(f.name for f in folder.iterdir() if f.name.startswith(f"{kind}_"))
+    return sorted(file.name for file in (sql_folder() / "audit").glob(f"{kind}_*.sql"))
 
 
 def title(text: str) -> tuple[str, str]:

@@ -8,12 +8,12 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from podprep.ask.warehouse import open_warehouse
 from podprep.engine import Machine
 from podprep.errors import PodError
-from podprep.export_files import ROWS, Source, Write, text_file, write_whole
-from podprep.hf_card import card
+from podprep.exchange.card import card
+from podprep.exchange.files import ROWS, Source, Write, text_file, write_whole
 from podprep.shards import MANIFEST, SCHEMAS, open_file, read_manifest, write_parquet
-from podprep.warehouse import open_warehouse
 
 SPLITS = ("train", "valid", "test")
 

@@ -85,7 +85,7 @@ class _User:
 
 @cache
 def _words() -> dict[str, Any]:
-    source = files(__package__).joinpath("data/sample_words.toml")
+    source = files("podprep") / "data" / "sample_words.toml"
     return tomllib.loads(source.read_text(encoding="utf-8"))
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import duckdb
 from rich.table import Table
 
+from podprep.ask.warehouse import open_warehouse
 from podprep.engine import Machine, sql_text
 from podprep.errors import PodError
 from podprep.report import accounting_table
 from podprep.shards import read_manifest
-from podprep.warehouse import open_warehouse
 
 QUERIES = (
     "figures",

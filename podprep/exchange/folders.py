@@ -11,8 +11,8 @@ from typing import Any, TextIO, cast
 
 import pyarrow as pa
 
-from podprep.dumps import LONGEST_LINE
 from podprep.errors import PodError
+from podprep.raw.dumps import LONGEST_LINE
 
 POD_FILES = {
     "sequences": "sequential.txt",

@@ -52,12 +52,11 @@ def query(
 
     Example: podprep query shards/ "SELECT split, count(*) FROM interactions GROUP BY split"
     """
-    from podprep.answers import print_questions, write_answer
-    from podprep.cli import _bytes, _cores
+    from podprep.ask.answers import print_questions, write_answer
+    from podprep.ask.prompt import ask_on
+    from podprep.ask.query import answer, chosen_sql, ready_questions, set_variables
+    from podprep.ask.warehouse import closed_warehouse
     from podprep.engine import Machine
-    from podprep.prompt import ask_on
-    from podprep.query import answer, chosen_sql, ready_questions, set_variables
-    from podprep.warehouse import closed_warehouse
 
     form = form or _format_of(out)
     if listed:
@@ -67,7 +66,7 @@ def query(
         raise PodError("name a dataset: podprep query shards/, or podprep query --list")
     chosen = chosen_sql(sql, file, name, run)
     _check_out(out, shards, run, asked=chosen is not None)
-    with closed_warehouse(shards, Machine(threads=_cores(), memory=_bytes(memory)), run) as con:
+    with closed_warehouse(shards, Machine.of(None, memory), run) as con:
 
         def ask(statement: str) -> None:
             write_answer(answer(con, statement), form, out, rows)
@@ -88,8 +87,8 @@ def shell_setup(
 
     Example: podprep shell-setup shards/ --to views.sql
     """
-    from podprep.answers import replacing
-    from podprep.warehouse import shell_sql
+    from podprep.ask.answers import replacing
+    from podprep.ask.warehouse import shell_sql
 
     text = shell_sql(shards, run)
     if to is None:

@@ -9,16 +9,16 @@ from string import Template
 from typing import Any
 
 from podprep.errors import PodError
-from podprep.flow import SPLIT_NAMES, SPLITS, flow, levels
-from podprep.stats import Rows, heading, prompt_lengths, quantile
-from podprep.svg import Picture, linear, logarithmic, percent, short
+from podprep.stats.figures import Rows, heading, prompt_lengths, quantile
+from podprep.stats.flow import SPLIT_NAMES, SPLITS, flow, levels
+from podprep.stats.svg import Picture, linear, logarithmic, percent, short
 
 FLOW_WIDTHS = {"broad": 1290, "narrow": 420}
 SPLIT_LEGEND = [(SPLITS[split], name) for split, name in SPLIT_NAMES.items()]
 
 
 def write_page(found: dict[str, Any], path: Path) -> None:
-    """Write the page of what `podprep.stats.collect` found.
+    """Write the page of what `podprep.stats.figures.collect` found.
 
     Errors: `PodError` if the file cannot be written.
     """

@@ -10,8 +10,6 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from podprep import explanations
-from podprep.dumps import LINES, read_lines, read_metadata
 from podprep.engine import (
     Machine,
     Progress,
@@ -22,8 +20,11 @@ from podprep.engine import (
     sql_text,
 )
 from podprep.errors import PodError
-from podprep.options import BuildOptions, Reading, Task
-from podprep.samples import write_samples
+from podprep.raw.dumps import LINES, read_lines, read_metadata
+from podprep.recipe import explanations
+from podprep.recipe.options import BuildOptions, Reading, Task
+from podprep.recipe.samples import write_samples
+from podprep.recipe.templates import Template, templates_table
 from podprep.shards import (
     SCHEMA_VERSION,
     SCHEMAS,
@@ -34,7 +35,6 @@ from podprep.shards import (
     write_manifest,
     write_parquet,
 )
-from podprep.templates import Template, templates_table
 
 CATALOG_ROWS = 131_072  # rows in a row group of the catalogue
 OUTCOMES = ("kept", "train", "valid", "test")

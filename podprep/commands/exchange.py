@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from podprep.errors import PodError
-from podprep.options import Reading
+from podprep.recipe.options import Compat, Reading, parse_tasks
 
 Shards = Annotated[Path, typer.Argument(help="A folder made by podprep build.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
@@ -33,12 +33,6 @@ class ImportFormat(StrEnum):
     RECBOLE = "recbole"
 
 
-class Compat(StrEnum):
-    """Recipes to be compatible with."""
-
-    POD = "pod"
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command()(stats)
@@ -59,15 +53,14 @@ def stats(
 
     Example: podprep stats shards/ --html stats.html
     """
-    from podprep.cli import _bytes, _cores
     from podprep.engine import Machine
-    from podprep.page import write_page
     from podprep.report import print_tables
-    from podprep.stats import collect, stats_tables
+    from podprep.stats.figures import collect, stats_tables
+    from podprep.stats.page import write_page
 
     if html and html.resolve().is_relative_to(shards.resolve()):
         raise PodError(f"{html} lies in {shards}, which is only read: write somewhere else")
-    found = collect(shards, Machine(threads=threads or _cores(), memory=_bytes(memory)))
+    found = collect(shards, Machine.of(threads, memory))
     if html:
         write_page(found, html)
     if as_json:
@@ -98,11 +91,10 @@ def export(
 
     Example: podprep export shards/ --format recbole --to dataset/
     """
-    from podprep.cli import _bytes, _cores
     from podprep.engine import Machine
-    from podprep.exports import export_dataset
+    from podprep.exchange.exports import export_dataset
 
-    machine = Machine(threads=threads or _cores(), memory=_bytes(memory))
+    machine = Machine.of(threads, memory)
     paths = export_dataset(shards, to, layout, machine, force=force)
     if as_json:
         typer.echo(json.dumps([{"file": str(p), "bytes": p.stat().st_size} for p in paths]))
@@ -146,20 +138,19 @@ def import_(
 
     Example: podprep import published/beauty --format pod --out shards/
     """
-    from podprep.cli import _bytes, _cores, _tasks
     from podprep.engine import Machine
-    from podprep.imports import folder_inputs, import_folder
+    from podprep.exchange.imports import folder_inputs, import_folder
+    from podprep.recipe.templates import load_templates
     from podprep.report import accounting_table, print_tables, stage_progress
-    from podprep.templates import load_templates
 
-    machine = Machine(threads=threads or _cores(), memory=_bytes(memory))
+    machine = Machine.of(threads, memory)
     inputs = folder_inputs(
         folder,
         layout,
         load_templates(templates),
         name=dataset,
         reading=Reading.POD if compat else Reading.CLEAN,
-        tasks=None if tasks is None else _tasks(tasks),
+        tasks=None if tasks is None else parse_tasks(tasks),
         seed=seed,
         negatives=negatives,
         history=history,

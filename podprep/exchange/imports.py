@@ -7,13 +7,21 @@ from typing import Any
 
 import pyarrow as pa
 
-from podprep.dumps import LINES, read_lines
 from podprep.engine import Machine, Progress, read_stream, sql_text
 from podprep.errors import PodError
-from podprep.folders import PARTS, TOLD, Folder, find_folder, read_columns, read_maps, read_told
-from podprep.options import BuildOptions, Duplicates, Reading, Task
-from podprep.pipeline import Build, Inputs, build, described_source
-from podprep.templates import Template
+from podprep.exchange.folders import (
+    PARTS,
+    TOLD,
+    Folder,
+    find_folder,
+    read_columns,
+    read_maps,
+    read_told,
+)
+from podprep.raw.dumps import LINES, read_lines
+from podprep.recipe.options import BuildOptions, Duplicates, Reading, Task
+from podprep.recipe.pipeline import Build, Inputs, build, described_source
+from podprep.recipe.templates import Template
 
 PURCHASE_COLUMNS = ("user_id", "item_id", "rating", "timestamp")
 ITEM_COLUMNS = ("item_id", "title", "brand", "categories")

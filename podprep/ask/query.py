@@ -4,14 +4,13 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from podprep.engine import sql_text
+from podprep.engine import sql_folder, sql_text
 from podprep.errors import PodError
 
 BATCH_ROWS = 10_000  # of an answer, held in memory at a time
@@ -54,13 +53,9 @@ class Answer:
 
 def ready_questions() -> dict[str, Question]:
     """Return the questions of sql/queries/ by name."""
-    packaged = files("podprep") / "sql" / "queries"
-    folder = packaged if packaged.is_dir() else Path(__file__).parent.parent / "sql" / "queries"
-    names = sorted(Path(path.name) for path in folder.iterdir())
     return {
-        name.stem: Question(name.stem, sql_text(f"queries/{name}"))
-        for name in names
-        if name.suffix == ".sql"
+        file.stem: Question(file.stem, sql_text(f"queries/{file.name}"))
+        for file in sorted((sql_folder() / "queries").glob("*.sql"))
     }
 
 

@@ -1,0 +1,1 @@
+"""What distrusts a dataset: leaks, bytes, laws, a second build."""

@@ -1,0 +1,1 @@
+"""To the layouts of others and back."""

@@ -1,0 +1,1 @@
+"""A dataset as figures and pictures."""
