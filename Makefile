@@ -1,4 +1,4 @@
-# make demo    set up, build the sample dataset, show it
+# make demo    set up, build the sample dataset, show it, audit it, ask it a question
 # make test    set up, lint, run the tests
 # make bench   time the build at several sizes (minutes)
 
@@ -17,8 +17,12 @@ setup: .venv/ready
 	touch $@
 
 demo: setup
-	$(BIN)/podprep build --dataset sample --out demo/shards --force
+	PODPREP_DATA=demo $(BIN)/podprep build --dataset sample --out demo/shards --force
 	$(BIN)/podprep show demo/shards -n 2
+	$(BIN)/podprep stats demo/shards --html demo/stats.html > demo/stats.txt
+	$(BIN)/podprep audit demo/shards
+	$(BIN)/podprep query demo/shards --name arbitrary-tests --rows 5
+	@echo "demo/stats.html shows the dataset in pictures; next: podprep query demo/shards"
 
 lint: setup
 	$(BIN)/ruff check .
