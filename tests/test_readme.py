@@ -44,5 +44,5 @@ def test_every_command_and_option_in_the_readme_exists() -> None:
     used = re.findall(r"(?:^    |`)podprep ([a-z-]+)([^`\n#]*)", README, re.MULTILINE)
     assert {name for name, _ in used} >= {"build", "query", "audit", "verify", "stats"}
     for name, rest in used:
-        known = {o for p in commands[name].params for o in p.opts}
+        known = {"--help", *(o for p in commands[name].params for o in p.opts)}
         assert set(re.findall(r"--[a-z][a-z-]+", rest)) <= known, (name, rest)
