@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from podprep.errors import PodError
 from podprep.recipe.options import Duplicates, NegativeSampling, Reading, Task
+from podprep.recipe.templates import load_templates
 from tests import oracle
-from tests.conftest import Build, Row, arithmetic_rows, review, write_dump
+from tests.conftest import SHARED, Build, Row, arithmetic_rows, needs_shared, review, write_dump
 
 EPOCH = datetime(1970, 1, 1)  # (times of a dataset are UTC without saying so)
 READINGS = list(Reading)
@@ -508,3 +509,75 @@ def test_metadata_gives_title_brand_and_categories(build_rows: Build, tmp_path: 
     assert stage["in"] == 6  # the one elsewhere is no row of this build
     assert stage["out"] == {"kept": 4}
     assert sum(stage["dropped"].values()) == 2
+
+
+def test_explanations_from_outside_take_the_place_of_mined_ones(
+    build_rows: Build, tmp_path: Path
+) -> None:
+    rows = arithmetic_rows()
+    bought = [(r["reviewerID"], r["asin"]) for r in rows]
+    lines = [
+        {"user": u, "item": i, "feature": "grip", "sentence": f"A grip like no other, {n}."}
+        for n, (u, i) in enumerate(bought[:40])
+    ]
+    stranger = {"user": "nobody", "item": "I000", "feature": "x", "sentence": "Never bought."}
+    again = {**lines[0], "sentence": "Said twice."}
+    path = tmp_path / "sentiment.jsonl"
+    text = "".join(json.dumps(line) + "\n" for line in [*lines, again, stranger])
+    path.write_text(text + "not JSON\n", encoding="utf-8")
+    shards = build_rows(rows, sentiment=path)
+    check_laws(shards)
+    got = {(r["user_id"], r["item_id"]): r["sentence"] for r in catalog(shards, "explanations")}
+    users = {r["reviewer_id"]: r["user_id"] for r in catalog(shards, "users")}
+    items = {r["asin"]: r["item_id"] for r in catalog(shards, "items")}
+    assert got == {(users[x["user"]], items[x["item"]]): x["sentence"] for x in lines}
+    assert dropped(shards, "sentiment") == {
+        "no such purchase, or explained before": 2,
+        "not JSON": 1,
+    }
+
+
+def test_the_users_own_templates_make_the_prompts(build_rows: Build, tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(
+        "".join(
+            f'[[template]]\nid = "{task}-{n}"\ntask = "{task}"\ntext = "{words}{fields}"\n{bare}\n'
+            for task, fields in (
+                ("sequential", "{history} for {user}"),
+                ("topn", "{candidates} for {user}"),
+                ("explanation", "{item} for {user}"),
+            )
+            for n, (words, bare) in enumerate((("Mine: ", ""), ("", "bare = true")))
+        ),
+        encoding="utf-8",
+    )
+    shards = build_rows(arithmetic_rows(), templates=load_templates(path), rounds=2)
+    check_laws(shards)
+    for task in Task:
+        prompts = {r["prompt"].startswith("Mine: ") for r in samples(shards, task, "train")}
+        assert prompts == {True, False}
+        assert {r["template_id"] for r in samples(shards, task, "test")} == {f"{task}-1"}
+
+
+@needs_shared
+@BOTH
+@pytest.mark.parametrize(
+    ("dump", "core"),
+    [("All_Beauty_5.json.gz", 5), ("reviews_Musical_Instruments_first_5050.json.gz", 3)],
+)
+def test_real_dumps_equal_plain_python(
+    build_rows: Build, dump: str, core: int, reading: Reading
+) -> None:
+    path = SHARED / "data" / "raw" / dump
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    kept = oracle.core(oracle.purchases(rows, "first" if reading == "clean" else "all"), core)
+    ordered = oracle.sequences(kept, reading, 0)
+    users, items = oracle.numbers(rows, ordered, reading, 0)
+    shards = build_rows(path, reading=reading, core=core, rounds=1)
+    check_laws(shards)
+    got: dict[int, list[int]] = {}
+    for row in catalog(shards, "interactions"):
+        got.setdefault(row["user_id"], []).append(row["item_id"])
+    numbers = {asin: n for n, asin in enumerate(items, 1)}
+    assert got == {n: [numbers[p[2]] for p in ordered[user]] for n, user in enumerate(users, 1)}
