@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from podprep.engine import Machine
+from podprep.recipe.inputs import Inputs
 from podprep.recipe.options import BuildOptions
-from podprep.recipe.pipeline import Inputs, build
+from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
 
 SHARED = Path(__file__).parent.parent.parent / "shared"

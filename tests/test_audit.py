@@ -229,8 +229,9 @@ PLANTED: dict[str, tuple[str, Mutate]] = {
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from podprep.recipe.inputs import Inputs
     from podprep.recipe.options import BuildOptions
-    from podprep.recipe.pipeline import Inputs, build
+    from podprep.recipe.pipeline import build
     from podprep.recipe.templates import load_templates
     from tests.conftest import write_dump
 

@@ -13,8 +13,9 @@ import pytest
 from podprep.engine import Machine
 from podprep.errors import PodError
 from podprep.exchange.exports import LAYOUTS, export_dataset
+from podprep.recipe.inputs import Inputs
 from podprep.recipe.options import BuildOptions
-from podprep.recipe.pipeline import Inputs, build
+from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
 from tests.conftest import Build, arithmetic_rows, write_dump
 

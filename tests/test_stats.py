@@ -19,8 +19,9 @@ from podprep.engine import Machine
 from podprep.errors import PodError
 from podprep.exchange.exports import export_dataset
 from podprep.exchange.imports import folder_inputs, import_folder
+from podprep.recipe.inputs import Inputs
 from podprep.recipe.options import BuildOptions
-from podprep.recipe.pipeline import Inputs, build
+from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
 from podprep.stats.figures import QUERIES, collect, stats_tables
 from podprep.stats.flow import levels

@@ -15,8 +15,9 @@ from podprep.audit.verify import Law, faults_words, laws_table, verify
 from podprep.commands.audit import register
 from podprep.engine import Machine
 from podprep.errors import PodError
+from podprep.recipe.inputs import Inputs
 from podprep.recipe.options import BuildOptions, NegativeSampling, Reading
-from podprep.recipe.pipeline import Inputs, build
+from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
 from podprep.report import print_tables
 from tests.conftest import Build, arithmetic_rows, write_dump

@@ -11,8 +11,9 @@ from podprep.errors import PodError
 from podprep.exchange.imports import folder_inputs, import_folder
 from podprep.raw.datasets import DATA_VARIABLE, data_folder
 from podprep.raw.sources import make_sample
+from podprep.recipe.inputs import Inputs
 from podprep.recipe.options import Task
-from podprep.recipe.pipeline import Inputs, build
+from podprep.recipe.pipeline import build
 from podprep.recipe.templates import Template
 from podprep.shards import SEAL, file_sha256, read_manifest
 

@@ -71,7 +71,7 @@ def build(
     from podprep.engine import Machine
     from podprep.raw.datasets import resolve
     from podprep.raw.sources import provide
-    from podprep.recipe.pipeline import Inputs
+    from podprep.recipe.inputs import Inputs
     from podprep.recipe.pipeline import build as run
     from podprep.recipe.templates import load_templates
     from podprep.report import (

@@ -19,8 +19,9 @@ from podprep.exchange.folders import (
     read_told,
 )
 from podprep.raw.dumps import LINES, read_lines
+from podprep.recipe.inputs import Inputs, described_source
 from podprep.recipe.options import BuildOptions, Duplicates, Reading, Task
-from podprep.recipe.pipeline import Build, Inputs, build, described_source
+from podprep.recipe.pipeline import Build, build
 from podprep.recipe.templates import Template
 
 PURCHASE_COLUMNS = ("user_id", "item_id", "rating", "timestamp")

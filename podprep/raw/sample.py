@@ -7,17 +7,22 @@ drawn from, because it is the one method whose sequence Python promises to keep 
 import gzip
 import hashlib
 import json
-import random
-import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-_T = TypeVar("_T")
+from podprep.raw.sample_text import (
+    Draw,
+    Product,
+    User,
+    escape,
+    opinion,
+    review_text,
+    topics_of,
+    word_lists,
+)
+
 _Row = dict[str, Any]
 
 _USERS = 440
@@ -30,63 +35,7 @@ _SPAN = 1_640  # days on which a first review may fall
 _LENGTHS = ((35, 5, 6), (36, 7, 9), (20, 10, 15), (5, 16, 19), (4, 20, 38))  # weight, from, to
 _KIND_WEIGHTS = (17, 15, 14, 13, 12, 11, 10, 9)
 _BRAND_WEIGHTS = (7, 5, 4, 4)
-_PRAISE_PERCENT = {5: 95, 4: 78, 3: 50, 2: 22, 1: 6}  # share of opinions that praise, by rating
 _BASE_36 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-class _Draw:
-    """A stream of integer draws; each topic has its own, so a change in one leaves the others."""
-
-    def __init__(self, seed: int, topic: str) -> None:
-        digest = hashlib.sha256(f"{seed}/{topic}".encode()).digest()
-        self._random = random.Random(int.from_bytes(digest[:8], "big"))
-
-    def below(self, bound: int) -> int:
-        return int(self._random.random() * bound)
-
-    def chance(self, percent: int) -> bool:
-        return self.below(100) < percent
-
-    def pick(self, options: Sequence[_T]) -> _T:
-        return options[self.below(len(options))]
-
-    def weighted(self, weights: Sequence[int]) -> int:
-        """An index, drawn in proportion to its weight."""
-        rest = self.below(sum(weights))
-        for index, weight in enumerate(weights):
-            rest -= weight
-            if rest < 0:
-                return index
-        raise ValueError("weights must sum to more than zero")
-
-
-@dataclass(frozen=True)
-class _Product:
-    asin: str
-    kind: int
-    brand: str
-    noun: str
-    features: tuple[str, ...]  # the salient ones first
-    salient: int  # how many of them are; the last salient one draws the complaints
-    quality: int
-    weight: int  # popularity; 0 for the rare ones
-    successor: int  # index of the product its buyers tend to buy next
-
-
-@dataclass(frozen=True)
-class _User:
-    id: str
-    name: str
-    kinds: tuple[int, ...]  # one entry a share of taste, so that a plain pick is weighted
-    cares: frozenset[str]
-    mood: int
-    voice: int  # which turns of phrase the user favours
-
-
-@cache
-def _words() -> dict[str, Any]:
-    source = files("podprep") / "data" / "sample_words.toml"
-    return tomllib.loads(source.read_text(encoding="utf-8"))
 
 
 def _code(length: int, *key: object) -> str:
@@ -94,11 +43,11 @@ def _code(length: int, *key: object) -> str:
     return "".join(_BASE_36[number // 36**place % 36] for place in range(length))
 
 
-def _products(seed: int) -> list[_Product]:
-    draw = _Draw(seed, "products")
+def _products(seed: int) -> list[Product]:
+    draw = Draw(seed, "products")
     shelf = [
         (kind, brand, place)
-        for kind, entry in enumerate(_words()["kinds"])
+        for kind, entry in enumerate(word_lists()["kinds"])
         for brand in range(len(entry["brands"]))
         for place in range(len(entry["nouns"]))
     ]
@@ -106,12 +55,12 @@ def _products(seed: int) -> list[_Product]:
     shelf += [draw.pick(shelf) for _ in range(_RARE_PRODUCTS)]
     products = []
     for number, (kind, brand, place) in enumerate(shelf):
-        entry = _words()["kinds"][kind]
+        entry = word_lists()["kinds"][kind]
         noun, _, listed = entry["nouns"][place].partition(": ")
         left = listed.split()
         features = tuple(left.pop(draw.below(len(left))) for _ in range(len(left)))
         popularity = _BRAND_WEIGHTS[brand] * 1000 // (6 + draw.below(90))  # a long tail
-        product = _Product(
+        product = Product(
             asin="B0" + _code(8, "product", seed, number),
             kind=kind,
             brand=entry["brands"][brand],
@@ -126,26 +75,26 @@ def _products(seed: int) -> list[_Product]:
     return products
 
 
-def _user(draw: _Draw, seed: int, number: int, products: Sequence[_Product]) -> _User:
+def _user(draw: Draw, seed: int, number: int, products: Sequence[Product]) -> User:
     kinds: list[int] = []
     for share in draw.pick(((1,), (7, 3), (3, 2), (5, 3, 2))):
         weights = [0 if kind in kinds else w for kind, w in enumerate(_KIND_WEIGHTS)]
         kinds += [draw.weighted(weights)] * share
     known = sorted({f for p in products if p.kind in kinds for f in p.features})
     cares = frozenset(draw.pick(known) for _ in range(4))
-    handles = _words()["handles"]
+    handles = word_lists()["handles"]
     name = f"{draw.pick(handles['manners'])}_{draw.pick(handles['animals'])}"
     name += str(10 + draw.below(90)) if draw.chance(40) else ""
     code = "A" + _code(12 + draw.below(2), "user", seed, number)
-    return _User(code, name, tuple(kinds), cares, draw.below(25) - 12, draw.below(1000))
+    return User(code, name, tuple(kinds), cares, draw.below(25) - 12, draw.below(1000))
 
 
-def _length(draw: _Draw) -> int:
+def _length(draw: Draw) -> int:
     _, low, high = _LENGTHS[draw.weighted([weight for weight, _, _ in _LENGTHS])]
     return low + draw.below(high - low + 1)
 
 
-def _history(draw: _Draw, user: _User, products: Sequence[_Product], length: int) -> list[int]:
+def _history(draw: Draw, user: User, products: Sequence[Product], length: int) -> list[int]:
     """What the user buys, in order: series are followed, else taste decides."""
     owned: list[int] = []
     while len(owned) < length:
@@ -155,7 +104,7 @@ def _history(draw: _Draw, user: _User, products: Sequence[_Product], length: int
     return owned
 
 
-def _wish(draw: _Draw, user: _User, products: Sequence[_Product], owned: list[int]) -> int:
+def _wish(draw: Draw, user: User, products: Sequence[Product], owned: list[int]) -> int:
     roll = draw.below(100)
     if owned and roll < 50:
         return products[owned[-1]].successor
@@ -167,7 +116,7 @@ def _wish(draw: _Draw, user: _User, products: Sequence[_Product], owned: list[in
     return draw.weighted([p.weight if p.kind == kind else 0 for p in products])
 
 
-def _days(draw: _Draw, count: int) -> list[int]:
+def _days(draw: Draw, count: int) -> list[int]:
     """Ascending days, 38 in 100 of them the same as the one before."""
     ties = [draw.chance(38) for _ in range(count - 1)]
     distinct = count - sum(ties)
@@ -183,91 +132,18 @@ def _days(draw: _Draw, count: int) -> list[int]:
     return days
 
 
-def _rating(draw: _Draw, user: _User, product: _Product) -> int:
+def _rating(draw: Draw, user: User, product: Product) -> int:
     cared = user.cares.intersection(product.features[: product.salient])
     score = draw.below(100) + product.quality + user.mood + 8 * bool(cared)
     return 1 + sum(score >= bound for bound in (6, 13, 25, 45))
 
 
-def _topics(draw: _Draw, user: _User, product: _Product) -> list[str]:
-    """The features of the product, drawn without return: salient and cared-for ones come early."""
-    left, topics = list(product.features), []
-    salient = product.features[: product.salient]
-    while left:
-        weights = [(5 if f in salient else 1) * (4 if f in user.cares else 1) for f in left]
-        topics.append(left.pop(draw.weighted(weights)))
-    return topics
-
-
-def _opinion(
-    draw: _Draw, user: _User, product: _Product, topics: list[str], forms: str, praise: bool
-) -> str:
-    """One sentence about the first of the topics, which it uses up."""
-    weak = product.features[product.salient - 1]
-    if not praise and weak in topics and draw.chance(60):
-        topics.insert(0, topics.pop(topics.index(weak)))
-    options = _words()["sentences"][forms]
-    form = options[user.voice % len(options)] if draw.chance(40) else draw.pick(options)
-    feature = topics.pop(0)
-    other = topics.pop(0) if "{g}" in form else feature
-    word, rival = (_word(draw, product, f, p) for f, p in ((feature, praise), (other, not praise)))
-    text = form.format(f=feature, a=word, g=other, b=rival, noun=product.noun, brand=product.brand)
-    return str(text[:1].upper() + text[1:])
-
-
-def _word(draw: _Draw, product: _Product, feature: str, praise: bool) -> str:
-    options: list[str] = _words()["features"][feature][0 if praise else 1]
-    # Buyers of one product tend to agree on the word, so that it can be learned.
-    return options[product.quality % len(options)] if draw.chance(60) else draw.pick(options)
-
-
-def _text(draw: _Draw, user: _User, product: _Product, rating: int) -> str:
-    sentences = _words()["sentences"]
-    form = draw.below(100)
-    if form < 2:
-        return ""
-    if form < 8:
-        return str(draw.pick(sentences["short_good" if rating > 3 else "short_bad"]))
-    topics, parts = _topics(draw, user, product), []
-    for _ in range(1 + draw.weighted((18, 26, 24, 16, 10, 6))):
-        praise = draw.chance(_PRAISE_PERCENT[rating])
-        if not topics or draw.chance(28):
-            context = draw.pick(sentences["context"])
-            part = context.format(noun=product.noun, brand=product.brand)
-        elif len(topics) > 1 and rating in (3, 4) and draw.chance(25):
-            part = _opinion(draw, user, product, topics, "mixed", praise)
-        else:
-            part = _opinion(draw, user, product, topics, "good" if praise else "bad", praise)
-        if part not in parts:
-            parts.append(part)
-    return _roughen(draw, user, parts)
-
-
-def _roughen(draw: _Draw, user: _User, parts: list[str]) -> str:
-    """Joins the sentences with the flaws real reviews have."""
-    if draw.chance(3):
-        shouted = draw.below(len(parts))
-        parts[shouted] = parts[shouted].upper()
-    # The 2014 files lost their line breaks, which glued the sentences on either side together.
-    text = ("" if draw.chance(12) else " ").join(parts)
-    if draw.chance(5):
-        at = 1 + draw.below(len(text) - 3)
-        if text[at : at + 2].isalpha():
-            text = text[:at] + text[at + 1] + text[at] + text[at + 2 :]
-    return text.lower() if user.voice % 16 == 0 else text
-
-
-def _escape(text: str) -> str:
-    """HTML entities as the 2014 files have them."""
-    return text.replace("&", "&amp;").replace('"', "&#34;")
-
-
-def _row(draw: _Draw, user: _User, product: _Product, day: int) -> _Row:
+def _row(draw: Draw, user: User, product: Product, day: int) -> _Row:
     rating = _rating(draw, user, product)
     votes = draw.below(9) * draw.chance(30)
     tone = "good" if rating > 3 else "bad"
-    summary = _opinion(
-        draw, user, product, _topics(draw, user, product), f"summary_{tone}", rating > 3
+    summary = opinion(
+        draw, user, product, topics_of(draw, user, product), f"summary_{tone}", rating > 3
     )
     date = datetime.fromtimestamp(day * _DAY, UTC)
     return {
@@ -275,9 +151,9 @@ def _row(draw: _Draw, user: _User, product: _Product, day: int) -> _Row:
         "asin": product.asin,
         "reviewerName": user.name,
         "helpful": [draw.below(votes + 1), votes],
-        "reviewText": _escape(_text(draw, user, product, rating)),
+        "reviewText": escape(review_text(draw, user, product, rating)),
         "overall": float(rating),
-        "summary": _escape(summary),
+        "summary": escape(summary),
         "unixReviewTime": day * _DAY,
         "reviewTime": f"{date.month:02d} {date.day}, {date.year}",
     }
@@ -286,7 +162,7 @@ def _row(draw: _Draw, user: _User, product: _Product, day: int) -> _Row:
 def _rows(seed: int) -> list[_Row]:
     """Every sound review, by product and in time order within a product."""
     products, rows = _products(seed), []
-    people, orders, dates, texts = (_Draw(seed, t) for t in ("users", "orders", "dates", "texts"))
+    people, orders, dates, texts = (Draw(seed, t) for t in ("users", "orders", "dates", "texts"))
     for number in range(_USERS + _PASSERS_BY):
         user = _user(people, seed, number, products)
         length = _length(orders) if number < _USERS else 1 + orders.below(2)
@@ -330,7 +206,7 @@ def write_sample(path: Path, seed: int = 0) -> None:
     """Write the sample's reviews, gzipped JSON lines, among them seven malformed ones."""
     rows = _rows(seed)
     lines = [_encode(row) for row in rows]
-    places = _Draw(seed, "malformed")
+    places = Draw(seed, "malformed")
     for line in _malformed(seed, rows[places.below(len(rows))]):
         lines.insert(places.below(len(lines)), line)
     _write(path, lines)
@@ -338,14 +214,14 @@ def write_sample(path: Path, seed: int = 0) -> None:
 
 def write_sample_meta(path: Path, seed: int = 0) -> None:
     """Write the sample's product metadata, gzipped, one Python literal a line as in 2014."""
-    draw = _Draw(seed, "meta")
+    draw = Draw(seed, "meta")
     products = sorted(_products(seed), key=lambda product: product.asin)
     entries = [_meta(draw, product) for product in products]
     _write(path, (repr(entry).encode() for entry in entries if not draw.chance(2)))
 
 
-def _meta(draw: _Draw, product: _Product) -> _Row:
-    words = _words()
+def _meta(draw: Draw, product: Product) -> _Row:
+    words = word_lists()
     variant = draw.pick(words["variants"])
     trail = [words["department"], words["kinds"][product.kind]["name"]]
     trails = [[*trail, product.noun.title()]]

@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,15 @@ from podprep.engine import (
 from podprep.errors import PodError
 from podprep.raw.dumps import LINES, read_lines, read_metadata
 from podprep.recipe import explanations
-from podprep.recipe.options import BuildOptions, Reading, Task
+from podprep.recipe.inputs import Inputs
+from podprep.recipe.options import Task
 from podprep.recipe.samples import write_samples
-from podprep.recipe.templates import Template, templates_table
+from podprep.recipe.templates import templates_table
 from podprep.shards import (
     SCHEMA_VERSION,
     SCHEMAS,
     ShardFile,
     evenly,
-    file_sha256,
     new_dataset,
     write_manifest,
     write_parquet,
@@ -39,48 +38,6 @@ from podprep.shards import (
 CATALOG_ROWS = 131_072  # rows in a row group of the catalogue
 OUTCOMES = ("kept", "train", "valid", "test")
 SENTENCE_LINES = 16_384  # lines of the dump that one query searches for sentences
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
-    """All that decides the bytes of a dataset."""
-
-    dataset: str
-    options: BuildOptions
-    templates: list[Template]
-    dump: Path
-    metadata: Path | None = None
-    sentiment: Path | None = None
-
-    def described(self) -> dict[str, Any]:
-        """Return the inputs as the manifest records them, files by name, size and SHA-256."""
-        options = self.options
-        sources = {"dump": self.dump, "metadata": self.metadata, "sentiment": self.sentiment}
-        pod = options.reading is Reading.POD
-        return {
-            "dataset": self.dataset,
-            "reading": options.reading,
-            "seed": options.seed,
-            "options": {
-                name: getattr(options, name)
-                for name in options.__dataclass_fields__
-                if name not in ("reading", "seed")
-            },
-            "tie_policy": "dump order" if pod else "keyed hash",
-            "id_scheme": "first appearance" if pod else "keyed hash",
-            "sources": [
-                described_source(role, path) for role, path in sources.items() if path is not None
-            ],
-            "templates": [
-                {"id": t.id, "task": t.task, "text": t.text, "bare": t.bare} for t in self.templates
-            ],
-        }
-
-
-def described_source(role: str, path: Path) -> dict[str, Any]:
-    """Return what the manifest says of a file that a dataset was made from."""
-    size, sha256 = path.stat().st_size, file_sha256(path)
-    return {"role": role, "file": path.name, "bytes": size, "sha256": sha256}
 
 
 def build(

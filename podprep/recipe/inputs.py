@@ -1,0 +1,51 @@
+"""What a dataset is made from, and how its manifest says so."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from podprep.recipe.options import BuildOptions, Reading
+from podprep.recipe.templates import Template
+from podprep.shards import file_sha256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """All that decides the bytes of a dataset."""
+
+    dataset: str
+    options: BuildOptions
+    templates: list[Template]
+    dump: Path
+    metadata: Path | None = None
+    sentiment: Path | None = None
+
+    def described(self) -> dict[str, Any]:
+        """Return the inputs as the manifest records them, files by name, size and SHA-256."""
+        options = self.options
+        sources = {"dump": self.dump, "metadata": self.metadata, "sentiment": self.sentiment}
+        pod = options.reading is Reading.POD
+        return {
+            "dataset": self.dataset,
+            "reading": options.reading,
+            "seed": options.seed,
+            "options": {
+                name: getattr(options, name)
+                for name in options.__dataclass_fields__
+                if name not in ("reading", "seed")
+            },
+            "tie_policy": "dump order" if pod else "keyed hash",
+            "id_scheme": "first appearance" if pod else "keyed hash",
+            "sources": [
+                described_source(role, path) for role, path in sources.items() if path is not None
+            ],
+            "templates": [
+                {"id": t.id, "task": t.task, "text": t.text, "bare": t.bare} for t in self.templates
+            ],
+        }
+
+
+def described_source(role: str, path: Path) -> dict[str, Any]:
+    """Return what the manifest says of a file that a dataset was made from."""
+    size, sha256 = path.stat().st_size, file_sha256(path)
+    return {"role": role, "file": path.name, "bytes": size, "sha256": sha256}
