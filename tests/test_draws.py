@@ -1,7 +1,8 @@
 """Keyed draws: the SQL equals plain integers, permutes, and is even."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import duckdb
 import pytest
@@ -11,13 +12,17 @@ from hypothesis import strategies as st
 from podprep.engine import sql_text
 from tests import oracle
 
+Ask = Callable[..., list[Any]]
+
 
 @pytest.fixture(scope="module")
-def con() -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect() as con:
-        con.execute("CREATE TABLE options AS SELECT 7 AS seed")
-        con.execute(sql_text("build/00_draws.sql"))
-        yield con
+def ask() -> Iterator[Ask]:
+    """Return a function that runs a query; hypothesis may keep it, not the connection."""
+    held = [duckdb.connect()]
+    held[0].execute("CREATE TABLE options AS SELECT 7 AS seed")
+    held[0].execute(sql_text("build/00_draws.sql"))
+    yield lambda *query: held[0].execute(*query).fetchall()
+    held.pop().close()
 
 
 WORDS = ", ".join(f"wide({{key}}, {i})" for i in range(1, 7))
@@ -27,18 +32,18 @@ PERMUTED = f"SELECT permuted({WORDS.format(key='$1')}, $2, $3, $4)"
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 60), st.integers(1, 60))
 def test_a_permutation_is_one_and_equals_plain_integers(
-    con: duckdb.DuckDBPyConnection, number: int, a: int, b: int
+    ask: Ask, number: int, a: int, b: int
 ) -> None:
     key = oracle.key(7, number)
-    [[got]] = con.execute(PERMUTED, [key, a * b, a, b]).fetchall()
+    [[got]] = ask(PERMUTED, [key, a * b, a, b])
     assert sorted(got) == list(range(a * b))
     assert got == oracle.permuted(key, a * b, a, b)
 
 
-def test_keys_and_draws_equal_plain_integers(con: duckdb.DuckDBPyConnection) -> None:
-    rows = con.execute(
+def test_keys_and_draws_equal_plain_integers(ask: Ask) -> None:
+    rows = ask(
         "SELECT key('purpose', n, 'x'), draw(key('purpose', n, 'x'), 2, 1 + n) FROM range(500) t(n)"
-    ).fetchall()
+    )
     for n, (key, drawn) in enumerate(rows):
         assert key == hashlib.md5(f"7/purpose/{n}/x".encode()).hexdigest()
         assert drawn == oracle.draw(key, 2, 1 + n)
@@ -50,17 +55,17 @@ def chi_square(counts: list[int]) -> float:
     return sum((c - mean) ** 2 for c in counts) / mean
 
 
-def test_the_first_values_of_many_permutations_are_even(con: duckdb.DuckDBPyConnection) -> None:
+def test_the_first_values_of_many_permutations_are_even(ask: Ask) -> None:
     """Every product, every pair in neighbouring slots, and users beside each other: as chance.
 
     Chi-square has mean n - 1 and standard deviation sqrt(2 (n - 1)); five of them are allowed.
     """
     a, b, users = 12, 12, 100_000
-    rows = con.execute(
+    rows = ask(
         f"""SELECT permuted({WORDS.format(key="k")}, 4, {a}, {b})
             FROM (SELECT u, key('negatives/train', u, 0) AS k FROM range({users}) t(u))
             ORDER BY u"""
-    ).fetchall()
+    )
     n = a * b
     values = [row[0] for row in rows]
     cells: dict[str, list[int]] = {name: [0] * (n * n) for name in ("slots", "users")}
