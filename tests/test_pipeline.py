@@ -295,6 +295,11 @@ def test_training_negatives_avoid_the_test_item_only_as_pod(build_rows: Build) -
 # ------------------------------------------------------------------ what draws and options do
 
 
+def test_what_was_not_asked_for_is_not_accounted_for(build_rows: Build) -> None:
+    stages = manifest_of(build_rows(arithmetic_rows(), tasks=("sequential",)))["stages"]
+    assert [s["stage"] for s in stages] == ["read", "deduplicate", "core", "split"]
+
+
 def test_rounds_differ_and_held_out_samples_do_not(build_rows: Build) -> None:
     shards = build_rows(arithmetic_rows(users=60, items=20), rounds=3, negatives=9)
     for task in Task:

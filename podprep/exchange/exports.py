@@ -59,12 +59,6 @@ def export_dataset(
     return [to / name for name in plan]
 
 
-def export_pod(shards: Path, to: Path) -> list[Path]:
-    """Write the pod layout over whatever is there. Errors: as `export_dataset`."""
-    machine = Machine(threads=1, memory=1 << 30)
-    return export_dataset(shards, to, "pod", machine, force=True)
-
-
 # ------------------------------------------------------------------ pod
 
 

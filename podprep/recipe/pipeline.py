@@ -36,6 +36,10 @@ from podprep.shards import (
 )
 
 CATALOG_ROWS = 131_072  # rows in a row group of the catalogue
+# what the SQL reads of the options, in the one row of a table of that name
+OPTIONS = (
+    "reading", "seed", "core", "negatives", "negative_sampling", "history", "duplicates",
+)  # fmt: skip
 OUTCOMES = ("kept", "train", "valid", "test")
 SENTENCE_LINES = 16_384  # lines of the dump that one query searches for sentences
 
@@ -155,17 +159,10 @@ class Build:
         self.con.unregister("given")
 
     def _prepare(self) -> None:
-        options = self.options
-        one_row = {
-            name: pa.array([getattr(options, name)])
-            for name in ("reading", "seed", "core", "negatives", "negative_sampling", "history")
-        }
-        one_row["duplicates"] = pa.array([options.duplicates])
-        for name, table in {
-            "options": pa.table(one_row),
-            "templates": templates_table(self.inputs.templates),
-        }.items():
-            self._table(name, table)
+        asked = {name: [getattr(self.options, name)] for name in OPTIONS}
+        explained = [Task.EXPLANATION in self.options.tasks]
+        self._table("options", pa.table({**asked, "explained": explained}))
+        self._table("templates", templates_table(self.inputs.templates))
         self.con.execute("CREATE TABLE stages (stage VARCHAR, what VARCHAR, rows BIGINT)")
         self._sql("00_draws")
 

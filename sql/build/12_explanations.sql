@@ -21,14 +21,18 @@ SELECT row_number() OVER (PARTITION BY split ORDER BY user_id, position) AS numb
 FROM divided
 ORDER BY split, number;
 
+-- nothing was searched, and there is nothing to account for, where the task was not asked for
 INSERT INTO stages
-SELECT 'explain', 'in', count(*) FROM interactions
-UNION ALL
-SELECT 'explain', split, count(*) FROM explanations GROUP BY split
-UNION ALL
-SELECT 'explain',
-    CASE WHEN coalesce(trim(text), '') = '' THEN 'no text' ELSE 'no sentence about a feature' END,
-    count(*)
-FROM interactions JOIN parsed USING (line_number)
-WHERE line_number NOT IN (SELECT line_number FROM sentences)
-GROUP BY ALL;
+FROM (
+    SELECT 'explain', 'in', count(*) FROM interactions
+    UNION ALL
+    SELECT 'explain', split, count(*) FROM explanations GROUP BY split
+    UNION ALL
+    SELECT 'explain',
+        CASE WHEN coalesce(trim(text), '') = '' THEN 'no text' ELSE 'no sentence about a feature' END,
+        count(*)
+    FROM interactions JOIN parsed USING (line_number)
+    WHERE line_number NOT IN (SELECT line_number FROM sentences)
+    GROUP BY ALL
+)
+WHERE (SELECT explained FROM options);
