@@ -1,0 +1,159 @@
+"""The commands that measure: `evaluate`, `rules`, `compare`, `report`."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from podtrain.commands.recommend import Device, Run, ShardsOption
+from podtrain.errors import PodError
+
+
+class Task(StrEnum):
+    """A task of the paper."""
+
+    SEQUENTIAL = "sequential"
+    TOPN = "topn"
+    EXPLANATION = "explanation"
+
+
+class Split(StrEnum):
+    """A held-out split."""
+
+    VALID = "valid"
+    TEST = "test"
+
+
+class Rank(StrEnum):
+    """How items are ranked."""
+
+    EXACT = "exact"
+    BEAM = "beam"
+
+
+class Compat(StrEnum):
+    """Whose quirks are kept."""
+
+    POD = "pod"
+
+
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures there, too.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (evaluate, rules, compare, report):
+        app.command()(command)
+
+
+def evaluate(
+    run: Run,
+    task: Annotated[Task | None, typer.Option(help="One task; default: all of the run.")] = None,
+    split: Annotated[Split, typer.Option(help="valid or test.")] = Split.TEST,
+    rank: Annotated[
+        Rank, typer.Option(help="exact: every item scored; beam: beam search over the catalogue.")
+    ] = Rank.EXACT,
+    beams: Annotated[int, typer.Option(min=10, help="Beams of a beam search.")] = 20,
+    compat: Annotated[
+        Compat | None, typer.Option(help="pod: evaluate as the published code does.")
+    ] = None,
+    shards: ShardsOption = None,
+    device: Device = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Evaluate a run beside the rules that need no model.
+
+    Example: podtrain evaluate runs/beauty --task sequential
+    """
+    from podtrain.evaluate.decode import Asked
+    from podtrain.evaluate.evaluate import Question
+    from podtrain.evaluate.evaluate import evaluate as measure
+    from podtrain.report.tables import print_tables, results_table
+    from podtrain.train.run import Run as Trained
+
+    trained = Trained.open(run)
+    dataset = trained.shards(shards)
+    tasks = trained.config.tasks
+    if task is not None and task not in tasks:
+        raise PodError(f"{run} was not trained on {task}, only on {', '.join(tasks)}")
+    question = Question(split=split, method="pod" if compat else rank, beams=beams)
+    asked = Asked.of(trained, dataset, device)
+    results = measure(trained, dataset, asked, (task,) if task else tasks, question)
+    name = trained.description["dataset"]
+    for one, found in results.items():
+        print_tables(results_table(name, dataset.reading, split, one, found))
+    typer.echo(f"{run / 'predictions'}: podprep query SHARDS --run {run} asks about it")
+    _write(json_file, {"dataset": name, "reading": dataset.reading, split: results})
+
+
+def rules(
+    shards: Annotated[Path, typer.Argument(help="A folder made by podprep build.")],
+    split: Annotated[Split, typer.Option(help="valid or test.")] = Split.TEST,
+    json_file: JsonFile = None,
+) -> None:
+    """Evaluate the recommendations that need no model.
+
+    Example: podtrain rules shards/ --split valid
+    """
+    from podtrain.data.shards import Shards
+    from podtrain.evaluate.evaluate import rule_metrics
+    from podtrain.report.tables import print_tables, results_table
+
+    dataset = Shards.open(shards)
+    name = dataset.manifest["inputs"]["dataset"]
+    results = {}
+    for task in (t for t in ("sequential", "topn") if t in dataset.tasks):
+        results[task] = rule_metrics(dataset, task, split)
+        print_tables(results_table(name, dataset.reading, split, task, results[task]))
+    _write(json_file, {"dataset": name, "reading": dataset.reading, split: results})
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Runs, or folders of seeds; first: baseline.")],
+    task: Annotated[Task, typer.Option(help="Which task.")] = Task.SEQUENTIAL,
+    split: Annotated[Split, typer.Option(help="valid or test.")] = Split.TEST,
+    metric: Annotated[str, typer.Option(help="hit@K or ndcg@K.")] = "ndcg@10",
+    method: Annotated[Rank, typer.Option("--rank", help="exact or beam.")] = Rank.EXACT,
+    json_file: JsonFile = None,
+) -> None:
+    """Compare runs with the first: mean and sd over seeds, bootstrap over users, a verdict.
+
+    Example: podtrain compare runs/plain runs/no-prompts --metric ndcg@10
+    """
+    from podtrain.evaluate.comparison import compare_runs
+    from podtrain.report.tables import comparison_table, print_tables
+
+    found = compare_runs(runs, task, split, metric, method)
+    print_tables(comparison_table(found, task, split, metric))
+    _write(json_file, [c.as_json() for c in found])
+
+
+def report(
+    run: Run,
+    to: Annotated[
+        Path | None, typer.Option(help="A file. Default: report.html in the run.")
+    ] = None,
+    shards: ShardsOption = None,
+) -> None:
+    """Write one page about a run: curves, results, a gallery of users.
+
+    Example: podtrain report runs/beauty
+    """
+    from podtrain.report.page import write_report
+    from podtrain.train.run import Run as Trained
+
+    trained = Trained.open(run)
+    path = to or run / "report.html"
+    write_report(trained, trained.shards(shards), path)
+    typer.echo(f"{path} is ready")
+
+
+def _write(path: Path | None, value: Any) -> None:
+    if path is None:
+        return
+    try:
+        path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise PodError(f"{path} could not be written: {error.strerror or error}") from None

@@ -1,0 +1,236 @@
+"""Shards to batches, in an order that is a function of (seed, task, epoch) and nothing else."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from podtrain.data.shards import TASKS, Shards
+from podtrain.data.tokens import Ints, Prompts, Ragged, Tokens
+from podtrain.errors import PodError
+
+WINDOW_ROWS = 32_768  # samples that are shuffled together; a window is so many, in whole row groups
+POOL = 32  # batches that are made of samples sorted by length together: few pads, varied batches
+# Longest text the model learns to write. The paper cuts all targets to 20 pieces (utils.py:237)
+# and so cuts the end off; 64 keeps all but a few whole.
+TARGET_TOKENS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Samples of one task, padded at the right.
+
+    ids, whole: (samples, longest prompt) tokens and whole-word numbers; mask: the same shape, 1 at
+    tokens; labels: (samples, longest target), -100 at pads; user_id, item_id: (samples,);
+    rows: (samples,) where a sample stands in its split, -1 in training;
+    target_tokens: tokens that are no pads, in the whole batch also where this is a part of it.
+    """
+
+    task: str
+    ids: Ints
+    whole: Ints
+    mask: npt.NDArray[np.bool_]
+    labels: npt.NDArray[np.int64]
+    user_id: Ints
+    item_id: Ints
+    rows: npt.NDArray[np.int64]
+    target_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Tokenised samples of one task."""
+
+    task: str
+    prompts: Prompts
+    targets: Ragged
+    user_id: Ints
+    item_id: Ints
+
+    def __len__(self) -> int:
+        return len(self.user_id)
+
+    def batch(
+        self, rows: npt.NDArray[np.int64], part: slice = slice(None), place: bool = False
+    ) -> Batch:
+        """Return some samples, or a part of them, as a batch."""
+        own = rows[part]
+        ids = self.prompts.ids.take(own)
+        targets = self.targets.take(own)
+        labels = targets.padded().astype(np.int64)
+        labels[np.arange(labels.shape[1]) >= targets.lengths[:, None]] = -100
+        padded = ids.padded()
+        return Batch(
+            task=self.task,
+            ids=padded,
+            whole=self.prompts.whole.take(own).padded(),
+            mask=np.arange(padded.shape[1]) < ids.lengths[:, None],
+            labels=labels,
+            user_id=self.user_id[own],
+            item_id=self.item_id[own],
+            rows=own if place else np.full(len(own), -1),
+            target_tokens=int(self.targets.lengths[rows].sum()),
+        )
+
+    def by_length(self, batch_size: int) -> Iterator[Batch]:
+        """Yield all samples, the longest first, as batches that say where each stands."""
+        order = np.argsort(-self.prompts.ids.lengths, kind="stable")
+        for start in range(0, len(order), batch_size):
+            yield self.batch(order[start : start + batch_size], place=True)
+
+
+class Reader:
+    """Tokenises samples: prompts by word, targets as the model is to write them."""
+
+    def __init__(self, shards: Shards, tokens: Tokens, end: int) -> None:
+        """`end` is the token that closes a target."""
+        self.shards, self.tokens, self.end = shards, tokens, end
+        items = tokens.items(shards.items)
+        # Where no item is the start of another, its last token says that it has ended.
+        self.items_end = not prefix_free(items)
+        self.longest_item = int(items.lengths.max())
+        self._items = _ended(items, end) if self.items_end else items
+
+    def read(self, task: str, table: pa.Table) -> Samples:
+        """Tokenise rows of a sample file."""
+        item_id = table["item_id"].to_numpy()
+        if task == "explanation":
+            targets = _ended(self.tokens.texts(table["target"].to_pylist()), self.end)
+        else:
+            targets = self._items.take(item_id.astype(np.int64) - 1)
+        return Samples(
+            task=task,
+            prompts=self.tokens.prompts(table["prompt"]),
+            targets=targets,
+            user_id=table["user_id"].to_numpy(),
+            item_id=item_id,
+        )
+
+    def split(self, task: str, split: str, most: int | None = None) -> Samples:
+        """Read the samples of a validation or test split; `most` takes an even choice of them."""
+        table = self.shards.samples(task, split).select(COLUMNS)
+        if most is not None and len(table) > most:
+            table = table.take(np.linspace(0, len(table) - 1, most).astype(np.int64))
+        return self.read(task, table)
+
+
+COLUMNS = ["user_id", "item_id", "prompt", "target"]
+
+
+class TaskStream:
+    """The endless training batches of one task: batch k is always the same.
+
+    An epoch is a round's samples, each once; rounds come in turn. Row groups are permuted and
+    read in windows; a window is shuffled, cut into pools, sorted by length within a pool, cut into
+    batches, and the batches are shuffled.
+    """
+
+    def __init__(self, reader: Reader, task: str, batch_size: int, seed: int) -> None:
+        """Read what is needed to find any batch: the sizes of the row groups."""
+        self.reader, self.task, self.batch_size, self.seed = reader, task, batch_size, seed
+        shards = reader.shards
+        self._rounds = [
+            [
+                (name, group, file.metadata.row_group(group).num_rows)
+                for name in shards.sample_files(task, "train", round_)
+                for file in [shards.open_file(name)]
+                for group in range(file.metadata.num_row_groups)
+            ]
+            for round_ in range(shards.rounds)
+        ]
+        if not all(sum(rows for *_, rows in groups) for groups in self._rounds):
+            raise PodError(f"{shards.folder} has no {task} samples to train on")
+        self._epoch_batches = lru_cache(maxsize=None)(self._count_batches)
+
+    def batches_in_epoch(self, epoch: int) -> int:
+        """Return how many batches an epoch has."""
+        return self._epoch_batches(epoch)
+
+    def batches(
+        self, start: int = 0, step: int = 1, rank: int = 0, ranks: int = 1
+    ) -> Iterator[Batch]:
+        """Yield batches start, start + step, ...; of each, the part of one rank.
+
+        `step` is the number of workers that share the work: worker w takes start + w. Ranks
+        share a batch: rank r has samples r, r + ranks, ...
+        """
+        epoch, first = 0, 0
+        while first + self.batches_in_epoch(epoch) <= start:
+            first += self.batches_in_epoch(epoch)
+            epoch += 1
+        wanted = start
+        while True:
+            for n, window in enumerate(self._windows(epoch)):
+                last = first + self._batches(sum(rows for *_, rows in window))
+                if wanted < last:
+                    samples, order = self._read(epoch, n, window)
+                    while wanted < last:
+                        yield samples.batch(order[wanted - first], slice(rank, None, ranks))
+                        wanted += step
+                first = last
+            epoch += 1
+
+    def _count_batches(self, epoch: int) -> int:
+        return sum(self._batches(sum(r for *_, r in w)) for w in self._windows(epoch))
+
+    def _batches(self, rows: int) -> int:
+        return -(-rows // self.batch_size)
+
+    def _windows(self, epoch: int) -> list[list[tuple[str, int, int]]]:
+        groups = self._rounds[epoch % len(self._rounds)]
+        windows: list[list[tuple[str, int, int]]] = []
+        filled = WINDOW_ROWS
+        for i in self._rng(epoch, 0).permutation(len(groups)):
+            if filled >= WINDOW_ROWS:
+                windows.append([])
+                filled = 0
+            windows[-1].append(groups[i])
+            filled += groups[i][2]
+        return windows
+
+    def _read(
+        self, epoch: int, number: int, window: list[tuple[str, int, int]]
+    ) -> tuple[Samples, list[npt.NDArray[np.int64]]]:
+        """Return a window's samples and the rows of each of its batches."""
+        files: dict[str, list[int]] = {}
+        for name, group, _ in window:
+            files.setdefault(name, []).append(group)
+        tables = [
+            self.reader.shards.open_file(name).read_row_groups(sorted(groups), columns=COLUMNS)
+            for name, groups in sorted(files.items())
+        ]
+        samples = self.reader.read(self.task, pa.concat_tables(tables))
+        rng = self._rng(epoch, 1 + number)
+        rows = rng.permutation(len(samples))
+        lengths = samples.prompts.ids.lengths
+        batches = []
+        for start in range(0, len(rows), POOL * self.batch_size):
+            pool = rows[start : start + POOL * self.batch_size]
+            pool = pool[np.argsort(lengths[pool], kind="stable")]
+            batches += np.split(pool, range(self.batch_size, len(pool), self.batch_size))
+        return samples, [batches[i] for i in rng.permutation(len(batches))]
+
+    def _rng(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, TASKS.index(self.task), *key])
+
+
+def prefix_free(rows: Ragged) -> bool:
+    """Return whether no row is the start of another."""
+    listed = sorted(row.tolist() for row in map(rows.row, range(len(rows))))
+    return all(after[: len(row)] != row for row, after in pairwise(listed))
+
+
+def _ended(targets: Ragged, end: int) -> Ragged:
+    """Cut targets to `TARGET_TOKENS` and close each with `end`."""
+    lengths = np.minimum(targets.lengths, TARGET_TOKENS - 1) + 1
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    values = np.full(offsets[-1], end, np.int32)
+    inside = np.ones(offsets[-1], bool)
+    inside[offsets[1:] - 1] = False
+    kept = np.arange(len(targets.values)) - np.repeat(targets.offsets[:-1], targets.lengths)
+    values[inside] = targets.values[kept < np.repeat(lengths - 1, targets.lengths)]
+    return Ragged(values, offsets)

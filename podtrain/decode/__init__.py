@@ -1,0 +1,1 @@
+"""From encoded prompts to ranked items and free text."""

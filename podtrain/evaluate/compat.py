@@ -1,0 +1,48 @@
+"""The published evaluation, quirks included: what `--compat pod` does to texts (seq.py, exp.py)."""
+
+import re
+
+import numpy as np
+
+from podtrain.data.stream import Batch
+from podtrain.data.tokens import Tokens
+from podtrain.evaluate.decode import Asked, Floats, Ints
+
+POD_TEXT_BEAMS = 7  # 21 in three groups that do not know of each other: three times the same 7
+ITEM_TOKENS = 50  # longest answer (seq.py:81)
+REFERENCE_PIECES = 20  # references are cut so (exp.py:105)
+
+
+def pod_items(asked: Asked, batch: Batch, beams: int, n: int) -> tuple[Ints, Floats, int]:
+    """Return (samples, n) items, best first by mean log-probability, their scores, and how many
+    were drawn at random because their text was no number.
+
+    Any text may come, of an item in the history or of none in the catalogue. What the published
+    code draws without a seed is drawn by user here.
+    """
+    # a vocabulary whose items end without a sign is asked for as many tokens as they have
+    longest = ITEM_TOKENS if asked.reader.items_end else asked.reader.longest_item
+    texts, scores = asked.texts(batch, beams, n, limits=(1, longest))
+    items = np.zeros((len(batch.user_id), n), np.int64)
+    failed = 0
+    for row, user in enumerate(batch.user_id):
+        draws = np.random.default_rng([asked.reader.shards.items, int(user)])
+        for place in range(n):
+            number = _number(asked.reader.tokens, texts[row * n + place])
+            failed += number is None
+            drawn = int(draws.integers(1, asked.reader.shards.items + 1))
+            items[row, place] = drawn if number is None else number
+    return items, scores.reshape(items.shape), failed
+
+
+def _number(tokens: Tokens, text: str) -> int | None:
+    """Read a text as Python's int() reads its first word: '+5' and '1_2' are numbers, too."""
+    head, _ = tokens.render.split("{}")
+    first = text.split(" ", maxsplit=1)[0].removeprefix(head)
+    return int(first) if re.fullmatch(r"[+-]?[0-9]+(_[0-9]+)*", first) else None
+
+
+def cut_references(tokens: Tokens, references: list[str]) -> list[str]:
+    """Return the first 20 pieces of each reference, as text."""
+    rows = tokens.texts(references)
+    return [tokens.text(rows.row(i)[:REFERENCE_PIECES].tolist()) for i in range(len(references))]

@@ -1,0 +1,102 @@
+"""What a model starts from: a small T5 of its own, or any T5 by folder or hub name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoTokenizer, T5Config, T5ForConditionalGeneration
+from transformers.utils import logging
+
+from podtrain.data.shards import Shards
+from podtrain.data.tokenizer import MARK, default_id_digits, learn
+from podtrain.errors import PodError
+from podtrain.model.spectral import item_vectors, start_from
+from podtrain.train.config import FitConfig
+
+# By name, trained from scratch. small has the size of t5-small.
+SHAPES: dict[str, dict[str, int]] = {
+    "tiny": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2},
+    "compact": {"d_model": 64, "d_kv": 32, "d_ff": 256, "num_layers": 2, "num_heads": 2},
+    "small": {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
+}
+# T5 starts its embeddings at 1 and scales the output down by sqrt(d); vectors that wide hardly
+# move in the few steps that an item has.
+EMBEDDING_STD = 0.05
+OWN_ITEM, T5_ITEM = "item_{}", "{}"  # the published targets are bare digits
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A T5 with its tokenizer. `read_only`: pieces that prompts have and the model never writes."""
+
+    t5: T5ForConditionalGeneration
+    tokenizer: Any
+    render: str
+    read_only: int
+    id_digits: int | None
+    init: str
+
+
+def make_base(config: FitConfig, shards: Shards) -> Base:
+    """Make the T5 that training starts from; weights are drawn from torch's generator.
+
+    `config` names its tasks. Errors: `PodError` for a base that is no T5, or that cannot be had,
+    and for a start or a cut of ids that it does not take.
+    """
+    if config.base in SHAPES:
+        return _own(config, shards)
+    own = f"is for {', '.join(SHAPES)}; {config.base} comes with its own"
+    if config.id_digits is not None:
+        raise PodError(f"id_digits {own} tokenizer: leave it out")
+    if config.init not in ("auto", "random"):
+        raise PodError(f"init {config.init} {own} weights: leave it out")
+    t5, tokenizer = _pretrained(config.base, config.dropout)
+    return Base(t5, tokenizer, T5_ITEM, 0, None, "auto")
+
+
+def _own(config: FitConfig, shards: Shards) -> Base:
+    digits = default_id_digits(shards) if config.id_digits is None else config.id_digits
+    init = ("random" if digits else "spectral") if config.init == "auto" else config.init
+    if init == "spectral" and digits:
+        raise PodError("init spectral needs whole ids (id_digits 0): a piece is not an item")
+    tokenizer, writable = learn(shards, config.tasks, digits)
+    shape = T5Config(
+        vocab_size=writable,
+        dropout_rate=config.dropout,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=False,  # transformers' way to say: tied, but do not scale outputs
+        **SHAPES[config.base],
+    )
+    t5 = T5ForConditionalGeneration(shape)
+    if init == "spectral":
+        vectors = item_vectors(shards.interactions(), shape.d_model, config.seed)
+        start_from(t5, vectors, tokenizer.convert_tokens_to_ids(f"{MARK}item_1"))
+    else:
+        torch.nn.init.normal_(t5.shared.weight, std=EMBEDDING_STD)
+    return Base(t5, tokenizer, OWN_ITEM, len(tokenizer) - writable, digits, init)
+
+
+def _pretrained(name: str, dropout: float) -> tuple[T5ForConditionalGeneration, Any]:
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    where = f"the folder {name}" if Path(name).is_dir() else f"{name} on the hub"
+    try:
+        config = AutoConfig.from_pretrained(name)
+        if config.model_type != "t5":
+            raise PodError(
+                f"--base: {where} is a {config.model_type}, not a T5: name a T5, "
+                f"or one of {', '.join(SHAPES)}"
+            )
+        config.dropout_rate = dropout
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        t5 = T5ForConditionalGeneration.from_pretrained(name, config=config, dtype=torch.float32)
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().split("\n")[0]
+        raise PodError(
+            f"--base: {where} could not be loaded ({first}): check the name and the network, give "
+            f"a folder with config.json, tokenizer and weights, or one of {', '.join(SHAPES)}"
+        ) from None
+    return t5, tokenizer

@@ -1,0 +1,118 @@
+"""POD: a T5 that reads K trained vectors per task before the prompt (paper 3.2, 3.3)."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import T5ForConditionalGeneration
+
+from podtrain.data.shards import TASKS
+from podtrain.data.stream import Batch
+from podtrain.errors import PodError
+from podtrain.model.kernels import projected_loss
+
+WHOLE_WORDS = 512  # ids a prompt can have (module.py:26); 1 user and 100 candidates are 101
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """A batch as tensors. ids, whole, mask: (samples, length); labels: (samples, target)."""
+
+    task: str
+    ids: Tensor
+    whole: Tensor
+    mask: Tensor
+    labels: Tensor
+
+    @classmethod
+    def of(cls, batch: Batch, device: torch.device) -> "Inputs":
+        """Move a batch to a device."""
+        return cls(
+            task=batch.task,
+            ids=torch.from_numpy(batch.ids).to(device, torch.long),
+            whole=torch.from_numpy(batch.whole).to(device, torch.long),
+            mask=torch.from_numpy(batch.mask).to(device),
+            labels=torch.from_numpy(batch.labels).to(device),
+        )
+
+
+class Pod(nn.Module):
+    """T5, composed: what stands before its encoder is ours, the rest is as it came.
+
+    Tokens from `t5.config.vocab_size` on are read only, never written: they have vectors in
+    `read_only` and no row in the output projection.
+    """
+
+    def __init__(
+        self,
+        t5: T5ForConditionalGeneration,
+        *,
+        prompts: int = 3,
+        whole_words: bool = True,
+        read_only: int = 0,
+    ) -> None:
+        super().__init__()
+        d = t5.config.d_model
+        self.t5 = t5
+        std = float(t5.shared.weight.detach().std())
+        # the paper's uniform +-0.1 for prompts (module.py:25-28); as wide as the words' vectors,
+        # since the encoder takes both alike
+        self.prompts = nn.Parameter(torch.randn(len(TASKS), prompts, d) * std)
+        self.whole = nn.Parameter(torch.randn(WHOLE_WORDS, d) * std) if whole_words else None
+        self.read_only = nn.Parameter(torch.randn(read_only, d) * std) if read_only else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.prompts.device
+
+    def embed(self, x: Inputs) -> tuple[Tensor, Tensor]:
+        """Return what the encoder reads, (samples, K + length, d), and its mask (1 at tokens).
+
+        [P; X + w]: the whole-word vector is added to the tokens of ids (module.py:45), and to
+        nothing else: not to words, prompts or pads.
+        """
+        words = self.t5.config.vocab_size
+        if self.read_only is None:
+            embedded = self.t5.shared(x.ids)
+        else:
+            outside = x.ids >= words
+            embedded = self.t5.shared(x.ids.masked_fill(outside, 0))
+            embedded = embedded.index_put((outside,), self.read_only[x.ids[outside] - words])
+        if self.whole is not None:
+            longest = int(x.whole.max()) if x.whole.numel() else 0
+            if longest >= WHOLE_WORDS:
+                raise PodError(
+                    f"a prompt has {longest} ids, the model knows {WHOLE_WORDS - 1} places: "
+                    "give fewer candidates or a shorter history"
+                )
+            # row 0 is for what is no id: no vector
+            embedded = embedded + F.embedding(x.whole, self.whole) * (x.whole > 0).unsqueeze(-1)
+        k = self.prompts.shape[1]
+        prompt = self.prompts[TASKS.index(x.task)].expand(len(x.ids), -1, -1)
+        mask = F.pad(x.mask, (k, 0), value=True)
+        return torch.cat([prompt.to(embedded.dtype), embedded], dim=1), mask
+
+    def encode(self, x: Inputs) -> tuple[Tensor, Tensor]:
+        """Return encoder states (samples, K + length, d) and their mask."""
+        embedded, mask = self.embed(x)
+        out = self.t5.encoder(inputs_embeds=embedded, attention_mask=mask)
+        return out.last_hidden_state, mask
+
+    def forward(self, x: Inputs) -> Tensor:
+        """Return the negative log-likelihood of the targets, summed over their tokens (paper 3.4).
+
+        Pads are neither trained on nor attended to; the published code does both
+        (utils.py:236-238, module.py:97-103).
+        """
+        states, mask = self.encode(x)
+        hidden = self.t5.decoder(
+            input_ids=self.t5._shift_right(x.labels),
+            encoder_hidden_states=states,
+            encoder_attention_mask=mask,
+            use_cache=False,
+        ).last_hidden_state
+        if self.t5.config.scale_decoder_outputs:
+            hidden = hidden * self.t5.config.d_model**-0.5
+        return projected_loss(hidden.flatten(0, 1), self.t5.lm_head.weight, x.labels.flatten())

@@ -1,0 +1,1 @@
+"""Training: the configuration of a run, the loop, the run's folder."""

@@ -1,0 +1,364 @@
+"""The loop: tasks in turn, one optimizer step a batch, a checkpoint to go on from."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from queue import Full, Queue
+from threading import Event, Thread
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from podtrain.data.shards import Shards
+from podtrain.data.stream import Batch, TaskStream
+from podtrain.errors import PodError
+from podtrain.model.checkpoint import read_checkpoint, weights, write_checkpoint
+from podtrain.model.kernels import with_byte_dropout
+from podtrain.model.pod import Inputs, Pod
+from podtrain.train.config import FitConfig
+from podtrain.train.device import autocast, choose_device, choose_precision
+from podtrain.train.parallel import Ranks
+from podtrain.train.run import BEST, LAST, METRICS, RUN, Run
+
+VALID_SAMPLES = 8_192  # of each task, the same each time; losses differ by less than 0.01 from all
+VALID_BATCH = 256
+CLIP = 1.0  # largest norm of a step's gradient
+LOG_STEPS = 50
+SAVE_SECONDS = 300.0  # between checkpoints within an epoch
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where training stands; what a checkpoint holds beside tensors."""
+
+    step: int = 0
+    best: float = float("inf")
+    best_step: int = 0
+    worse: int = 0  # validations in a row without a new best
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the loop tells whoever watches. `losses`: latest of (event, task)."""
+
+    step: int
+    steps: int
+    epoch: float
+    losses: dict[tuple[str, str], float]
+    samples_per_second: float
+
+
+Watch = Callable[[Report], None]
+
+
+def fit(
+    folder: Path,
+    config: FitConfig,
+    shards: Shards,
+    ranks: Ranks,
+    watch: Watch,
+    *,
+    resume: bool = False,
+    save_seconds: float = SAVE_SECONDS,
+) -> Run:
+    """Train a run to its end.
+
+    Errors: `PodError` where a run is already there (without `resume`) or is another's, where the
+    loss is no number, or for anything of the shards that does not hold.
+    """
+    device = choose_device(config.device)
+    config = config.for_shards(shards)
+    if ranks.first:
+        _begin(folder, config, shards, resume)
+    ranks.wait()
+    return _Fit(Run.open(folder), shards, ranks, device, watch, save_seconds).run_through()
+
+
+def _begin(folder: Path, config: FitConfig, shards: Shards, resume: bool) -> None:
+    """Make the run's folder, or check that what is there is the same run."""
+    if not (folder / RUN).exists():
+        run, model = Run.begin(folder, config, shards)
+        write_checkpoint(folder / LAST, weights(model), asdict(Progress()))
+        return
+    if not resume:
+        raise PodError(f"{folder} holds a run: go on with --resume, or name another with --out")
+    run = Run.open(folder)
+    if run.description["manifest_sha256"] != shards.sha256:
+        raise PodError(f"{folder} was trained on another dataset than {shards.folder}: give that")
+    own = asdict(run.config)
+    for name, value in asdict(config).items():
+        # how it is reached may change from one machine to the next
+        if name not in ("device", "compile") and value not in (own[name], None, "auto"):
+            raise PodError(
+                f"{folder} has {name} = {own[name]}, not {value}: resume with the same options"
+            )
+
+
+class _Fit:
+    """A run being trained."""
+
+    def __init__(
+        self,
+        run: Run,
+        shards: Shards,
+        ranks: Ranks,
+        device: torch.device,
+        watch: Watch,
+        save_seconds: float,
+    ) -> None:
+        self.run, self.ranks, self.device, self.watch = run, ranks, device, watch
+        self.config, self.save_seconds = run.config, save_seconds
+        self.tasks = self.config.tasks
+        self.precision = choose_precision(self.config.precision, device)
+        self.model = run.model(LAST).to(device).train()
+        if device.type == "cpu":
+            with_byte_dropout(self.model)
+        self.optimizer = _optimizer(self.model, self.config)
+        self.progress = self._restore()
+        self.forward = (
+            torch.compile(self.model, dynamic=True) if self.config.compile else self.model
+        )
+        reader = run.reader(shards)
+        self.streams = [
+            TaskStream(reader, task, size, self.config.seed)
+            for task, size in zip(self.tasks, self._sizes(), strict=True)
+        ]
+        self.valid = {task: reader.split(task, "valid", VALID_SAMPLES) for task in self.tasks}
+        in_epoch = [stream.batches_in_epoch(0) for stream in self.streams]
+        self.epoch_steps = max(in_epoch) if self.config.schedule == "mixed" else sum(in_epoch)
+        self.steps = self.epoch_steps * self.config.epochs
+        self.losses: dict[tuple[str, str], float] = {}
+
+    def run_through(self) -> Run:
+        """Train until the last epoch, or until `patience` validations brought nothing."""
+        progress, saved = self.progress, time.monotonic()
+        self._forget_later_metrics()
+        window = _Window()
+        while not progress.finished:
+            for parts in _ahead(self._batches(progress.step)):
+                window.add(self._step(parts, progress.step), parts)
+                progress.step += 1
+                at_end = progress.step % self.epoch_steps == 0
+                if progress.step % LOG_STEPS == 0 or at_end:
+                    self._log(window)
+                    window = _Window()
+                if at_end or time.monotonic() - saved > self.save_seconds:
+                    if at_end:
+                        self._validate()
+                    self._save()
+                    saved = time.monotonic()
+                if progress.finished:
+                    break
+        return self.run
+
+    def _sizes(self) -> list[int]:
+        """How many samples of each task a batch has."""
+        size, n = self.config.batch_size, len(self.tasks)
+        if self.config.schedule == "alternate":
+            return [size] * n
+        return [size // n + (i >= n - size % n) for i in range(n)]
+
+    def _batches(self, step: int) -> Iterator[list[Batch]]:
+        """Yield what each step from `step` on trains on: a batch, or a part of each task."""
+        n, mixed = len(self.tasks), self.config.schedule == "mixed"
+        endless = [
+            s.batches(
+                step if mixed else (step - i + n - 1) // n,
+                rank=self.ranks.rank,
+                ranks=self.ranks.count,
+            )
+            for i, s in enumerate(self.streams)
+        ]
+        while True:
+            yield [next(e) for e in endless] if mixed else [next(endless[step % n])]
+            step += 1
+
+    def _step(self, parts: list[Batch], step: int) -> list[Tensor]:
+        """Take one step; return each part's loss, summed over this rank's tokens."""
+        # so that a step's dropout is a function of where it stands, and a checkpoint needs no state
+        words = np.random.SeedSequence([self.config.seed, step, self.ranks.rank]).generate_state(2)
+        torch.manual_seed(int(words[0]) << 31 ^ int(words[1]))
+        rate = self._rate(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        tokens = sum(part.target_tokens for part in parts)
+        losses = []
+        for part in parts:
+            if len(part.user_id):
+                with autocast(self.precision, self.device):
+                    loss = self.forward(Inputs.of(part, self.device))
+                (loss / tokens).backward()
+                losses.append(loss.detach())
+            else:  # a last batch smaller than the number of ranks
+                losses.append(torch.zeros((), device=self.device))
+        self.ranks.sum_gradients(self.model)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        self.optimizer.step()
+        return losses
+
+    def _rate(self, step: int) -> float:
+        """Up in a line for the warm-up, then down in a line to nothing at the last step."""
+        rising = max(1, round(self.config.warmup * self.steps))
+        share = (step + 1) / rising
+        if step >= rising:
+            share = (self.steps - step) / max(1, self.steps - rising)
+        return self.config.lr * share
+
+    def _log(self, window: "_Window") -> None:
+        found = window.means(self.ranks, self.device)
+        for task, loss in found.items():
+            if not np.isfinite(loss):
+                raise PodError(
+                    f"the loss of {task} is {loss} near step {self.progress.step:,}: lower --lr or "
+                    f"take --precision fp32; {self.run.folder} keeps what was before"
+                )
+            self._write("train", task, loss)
+        steps = self.progress.step
+        self.watch(
+            Report(steps, self.steps, steps / self.epoch_steps, dict(self.losses), window.speed())
+        )
+
+    @torch.inference_mode()
+    def _validate(self) -> None:
+        """Measure the loss on the fixed validation samples, keep the best weights."""
+        self.model.eval()
+        means = []
+        for task, samples in self.valid.items():
+            sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+            batches = list(samples.by_length(VALID_BATCH))
+            for batch in batches[self.ranks.rank :: self.ranks.count]:
+                with autocast(self.precision, self.device):
+                    sums[0] += self.model(Inputs.of(batch, self.device))
+                sums[1] += batch.target_tokens
+            total, tokens = self.ranks.sum(sums).tolist()
+            means.append(total / max(tokens, 1))
+            self._write("valid", task, means[-1])
+        self.model.train()
+        mean, progress = float(np.mean(means)), self.progress
+        self._write("valid", "all", mean)
+        progress.worse += 1
+        if mean < progress.best:
+            progress.best, progress.best_step, progress.worse = mean, progress.step, 0
+            if self.ranks.first:
+                state = {"step": progress.step, "loss": mean}
+                write_checkpoint(self.run.folder / BEST, weights(self.model), state)
+        progress.finished = progress.worse >= self.config.patience or progress.step >= self.steps
+
+    def _save(self) -> None:
+        if not self.ranks.first:
+            return
+        tensors = weights(self.model)
+        for name, parameter in list(tensors.items()):
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer/{key}/{name}"] = value
+        write_checkpoint(self.run.folder / LAST, tensors, asdict(self.progress))
+
+    def _restore(self) -> Progress:
+        tensors, state = read_checkpoint(self.run.folder / LAST)
+        own = weights(self.model)
+        for name, value in tensors.items():
+            if name.startswith("optimizer/"):
+                _, key, of = name.split("/", 2)
+                held = value if key == "step" else value.to(self.device)
+                self.optimizer.state[own[of]][key] = held
+        return Progress(**state)
+
+    def _write(self, event: str, task: str, value: float) -> None:
+        self.losses[event, task] = value
+        if self.ranks.first:
+            line = {"event": event, "step": self.progress.step, "task": task, "name": "loss"}
+            with (self.run.folder / METRICS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line | {"value": value}) + "\n")
+
+    def _forget_later_metrics(self) -> None:
+        """Drop the lines of steps that a killed run took after its last checkpoint."""
+        path = self.run.folder / METRICS
+        if not self.ranks.first or not path.exists():
+            return
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [
+            line
+            for line in lines
+            if line.endswith("\n") and json.loads(line)["step"] <= self.progress.step
+        ]
+        path.write_text("".join(kept), encoding="utf-8")
+
+
+class _Window:
+    """Losses and samples since the last line of the log."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, list[Tensor]] = {}
+        self.tokens: dict[str, int] = {}
+        self.samples, self.start = 0, time.monotonic()
+
+    def add(self, losses: list[Tensor], parts: list[Batch]) -> None:
+        """Add a step; nothing waits for the device."""
+        for loss, part in zip(losses, parts, strict=True):
+            self.sums.setdefault(part.task, []).append(loss)
+            self.tokens[part.task] = self.tokens.get(part.task, 0) + part.target_tokens
+            self.samples += len(part.user_id)
+
+    def means(self, ranks: Ranks, device: torch.device) -> dict[str, float]:
+        """Return the mean loss over target tokens by task."""
+        tasks = sorted(self.sums)
+        sums = torch.stack([torch.stack(self.sums[t]).sum().double() for t in tasks]).to(device)
+        totals = ranks.sum(sums).tolist()
+        return {t: total / self.tokens[t] for t, total in zip(tasks, totals, strict=True)}
+
+    def speed(self) -> float:
+        """Return samples a second on this rank."""
+        return self.samples / max(time.monotonic() - self.start, 1e-9)
+
+
+def _optimizer(model: Pod, config: FitConfig) -> torch.optim.AdamW:
+    """AdamW; weights that multiply decay, vectors that stand for something do not."""
+    matrices, vectors = [], []
+    for name, parameter in weights(model).items():
+        multiplies = parameter.ndim == 2 and name.startswith("t5.") and "shared" not in name
+        (matrices if multiplies else vectors).append(parameter)
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
+
+
+def _ahead(batches: Iterator[list[Batch]], most: int = 4) -> Iterator[list[Batch]]:
+    """Yield batches that a thread makes while the model works on those before."""
+    queue: Queue[list[Batch] | BaseException] = Queue(most)
+    stop = Event()
+
+    def put(item: list[Batch] | BaseException) -> None:
+        while not stop.is_set():
+            try:
+                queue.put(item, timeout=0.2)
+                return
+            except Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in batches:
+                put(item)
+                if stop.is_set():
+                    return
+        except BaseException as error:  # raised again where the batches are used
+            put(error)
+
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = queue.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()
