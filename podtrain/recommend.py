@@ -23,15 +23,13 @@ class Product:
     score: float | None = None
 
 
-@dataclass(slots=True)
 class Catalogue:
     """Numbers of users and items, and the names behind them."""
 
-    shards: Shards
-
-    def __post_init__(self) -> None:
-        self._users = self.shards.table("catalog/users.parquet")
-        items = self.shards.table("catalog/items.parquet")
+    def __init__(self, shards: Shards) -> None:
+        self.shards = shards
+        self._users = shards.table("catalog/users.parquet")
+        items = shards.table("catalog/items.parquet")
         self._asins = items["asin"]
         self._titles = items["title"] if "title" in items.column_names else None
 

@@ -1,6 +1,7 @@
 """The commands that measure: `evaluate`, `rules`, `compare`, `report`."""
 
 import json
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -125,9 +126,9 @@ def compare(
     from podtrain.evaluate.comparison import compare_runs
     from podtrain.report.tables import comparison_table, print_tables
 
-    found = compare_runs(runs, task, split, metric, method)
-    print_tables(comparison_table(found, task, split, metric))
-    _write(json_file, [c.as_json() for c in found])
+    baseline, others = compare_runs(runs, task, split, metric, method)
+    print_tables(comparison_table(baseline, others, f"{task}, {split}, {metric}"))
+    _write(json_file, [asdict(c) for c in (baseline, *others)])
 
 
 def report(

@@ -16,6 +16,7 @@ from podtrain.errors import PodError
 SCHEMA_VERSION = 1
 TASKS = ("sequential", "topn", "explanation")
 SPLITS = ("train", "valid", "test")
+SEAL = "manifest_sha256"
 MEND = "podprep build --force makes the dataset again"
 
 
@@ -29,7 +30,10 @@ class Shards:
 
     @classmethod
     def open(cls, folder: Path) -> "Shards":
-        """Read the manifest. Errors: `PodError` for none, a damaged one, or another version."""
+        """Read the manifest.
+
+        Errors: `PodError` for none, a damaged or changed one, or another version.
+        """
         path = folder / "manifest.json"
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -45,6 +49,8 @@ class Shards:
                 f"{path} has schema version {version}, this podtrain reads {SCHEMA_VERSION}: "
                 "build it again, or install the podtrain that goes with it"
             )
+        if manifest.get(SEAL) != _sealed(manifest):
+            raise PodError(f"{path} was changed after the build: {MEND}")
         return cls(folder, manifest)
 
     @property
@@ -54,8 +60,8 @@ class Shards:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks that have samples."""
-        return tuple(t for t in TASKS if t in self.manifest["inputs"]["options"]["tasks"])
+        """The tasks that have samples to train on: reviews may hold no explanation."""
+        return tuple(t for t in TASKS if self._parts(t, "train"))
 
     @property
     def rounds(self) -> int:
@@ -65,7 +71,7 @@ class Shards:
     @property
     def sha256(self) -> str:
         """The seal of the manifest: the identity of the whole dataset."""
-        return str(self.manifest["manifest_sha256"])
+        return str(self.manifest[SEAL])
 
     def rows(self, name: str) -> int:
         """Return how many rows the manifest says a file has."""
@@ -97,11 +103,18 @@ class Shards:
         return sorted(name for name in self.manifest["files"] if name.startswith(start))
 
     def samples(self, task: str, split: str, round_: int = 0) -> pa.Table:
-        """Read all samples of a task, split and round. Errors: as `open_file`."""
-        files = self.sample_files(task, split, round_)
+        """Read all samples of a task, split and round. Errors: as `open_file`, and for none."""
+        files = self._parts(task, split, round_)
         if not files:
-            raise PodError(f"{self.folder} has no {task} samples of split {split}")
+            raise PodError(
+                f"{self.folder} has no {task} samples of split {split}: name other tasks with "
+                "--tasks, or build from more reviews"
+            )
         return pa.concat_tables([self.table(name) for name in files])
+
+    def _parts(self, task: str, split: str, round_: int = 0) -> list[str]:
+        """Return the parts that have rows."""
+        return [name for name in self.sample_files(task, split, round_) if self.rows(name)]
 
     def interactions(self) -> "Interactions":
         """Read the purchases of all users, in the order of their sequences."""
@@ -157,3 +170,10 @@ class Interactions:
         if before:
             items = items[self.split[here] < SPLITS.index(before)]
         return [int(i) for i in items]
+
+
+def _sealed(manifest: dict[str, Any]) -> str:
+    """Return the SHA-256 that a manifest must name: of its text without that line."""
+    rest = {key: value for key, value in manifest.items() if key != SEAL}
+    text = json.dumps(rest, indent=1, ensure_ascii=False) + "\n"
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -67,7 +67,8 @@ class Prompts:
 class Tokens:
     """A tokenizer, by word. A word is what stands between two spaces.
 
-    Errors: `PodError` for a tokenizer whose pieces cross from one word into the next.
+    Errors: `PodError` for a tokenizer whose pieces cross from one word into the next, and for a
+    word that is more than an id: its tokens would get no whole-word number.
     """
 
     def __init__(self, tokenizer: Any, render: str = "{}") -> None:
@@ -146,6 +147,11 @@ class Tokens:
             first, later = self.texts(new), self.texts([f"{_PROBE} {w}" for w in new])
             rows: list[list[int]] = []
             for i in range(len(new)):
+                if _ID.search(new[i]) and not _ID.fullmatch(new[i]):
+                    raise PodError(
+                        f"a prompt has the word {new[i]!r}: put spaces around the ids in the "
+                        "templates, and build again"
+                    )
                 tokens = later.row(i).tolist()
                 if tokens[: len(self._probe)] != self._probe:
                     raise PodError(
@@ -153,7 +159,7 @@ class Tokens:
                         "whose tokenizer keeps words apart (Unigram or BPE)"
                     )
                 rows += [first.row(i).tolist(), tokens[len(self._probe) :]]
-                self._index[new[i]] = len(self._index)
+            self._index |= {w: i for i, w in enumerate(new, len(self._index))}
             added = ragged(rows)
             self._entries = Ragged(
                 np.concatenate([self._entries.values, added.values]),

@@ -151,7 +151,7 @@ def _items(
         if level.nodes == 1:
             nodes = nodes[:1]  # so that its choices, perhaps all items, are listed once
         logp, choice = choices(decoder, hidden, level, nodes)
-        logp, choice = (logp + total[..., None]).flatten(1), choice.flatten(1)
+        logp, choice = logp.add_(total[..., None]).flatten(1), choice.flatten(1)
         child = level.child[choice]
         last = level is trie.levels[-1]
         found = _best(logp if last else logp.masked_fill(child >= 0, -torch.inf), n)

@@ -124,7 +124,7 @@ def _walk(decoder: Decoder, states: torch.Tensor, mask: torch.Tensor, trie: Trie
         logp, _ = choices(decoder, hidden, level, nodes)
         if len(trie.levels) == 1:
             return logp.flatten(1)  # the choices at the root are the items in their order
-        logp = (logp + total[..., None]).flatten(1)
+        logp = logp.add_(total[..., None]).flatten(1)
         settled, unsettled = (level.child < 0).nonzero()[:, 0], (level.child >= 0).nonzero()[:, 0]
         items = level.item[settled] - 1
         scores.index_copy_(1, items, logp.index_select(1, level.place[settled]))

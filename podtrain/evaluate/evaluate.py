@@ -71,7 +71,7 @@ def evaluate(
 def rule_metrics(shards: Shards, task: str, split: str) -> Found:
     """Return the metrics of the rules on the same users and candidates."""
     rules = Rules.count(shards.interactions())
-    candidates = candidates_of(shards, split) if task == "topn" else None
+    candidates = candidates_of(shards, split).astype(np.int32) if task == "topn" else None
     return {
         rule: {"metrics": ranking_metrics(rules.rank(rule, split, candidates))} for rule in RULES
     }

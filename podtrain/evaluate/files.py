@@ -127,7 +127,7 @@ def write_results(run: Run, split: str, task: str, found: dict[str, dict[str, An
 
 
 def _is_metric(line: dict[str, Any], split: str, task: str) -> bool:
-    return line["event"] == split and line["task"] == task and line["name"] != "loss"
+    return (line["event"], line["task"]) == (split, task) and line["name"] != "loss"
 
 
 def _same(task: str, split: str, method: str, n: int) -> dict[str, pa.Array]:

@@ -1,5 +1,6 @@
 """What a model starts from: a small T5 of its own, or any T5 by folder or hub name."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from transformers.utils import logging
 from podtrain.data.shards import Shards
 from podtrain.data.tokenizer import MARK, default_id_digits, learn
 from podtrain.errors import PodError
-from podtrain.model.spectral import item_vectors, start_from
+from podtrain.model.pod import Pod
+from podtrain.model.spectral import start_from_neighbours
 from podtrain.train.config import FitConfig
 
 # By name, trained from scratch. small has the size of t5-small.
-SHAPES: dict[str, dict[str, int]] = {
+SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2},
-    "compact": {"d_model": 64, "d_kv": 32, "d_ff": 256, "num_layers": 2, "num_heads": 2},
+    "compact": {"d_model": 128, "d_kv": 32, "d_ff": 256, "num_layers": 2, "num_heads": 4},
     "small": {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
 }
 # T5 starts its embeddings at 1 and scales the output down by sqrt(d); vectors that wide hardly
@@ -28,14 +30,19 @@ OWN_ITEM, T5_ITEM = "item_{}", "{}"  # the published targets are bare digits
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A T5 with its tokenizer. `read_only`: pieces that prompts have and the model never writes."""
+    """A T5 with its tokenizer.
+
+    read: how many tokens have vectors of their own to be read by, 0 where those they are written
+    with serve; start: what is done to the whole model before training.
+    """
 
     t5: T5ForConditionalGeneration
     tokenizer: Any
     render: str
-    read_only: int
+    read: int
     id_digits: int | None
     init: str
+    start: Callable[[Pod], None] | None = None
 
 
 def make_base(config: FitConfig, shards: Shards) -> Base:
@@ -61,22 +68,25 @@ def _own(config: FitConfig, shards: Shards) -> Base:
     if init == "spectral" and digits:
         raise PodError("init spectral needs whole ids (id_digits 0): a piece is not an item")
     tokenizer, writable = learn(shards, config.tasks, digits)
-    shape = T5Config(
-        vocab_size=writable,
-        dropout_rate=config.dropout,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        decoder_start_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=False,  # transformers' way to say: tied, but do not scale outputs
-        **SHAPES[config.base],
-    )
+    options = {
+        "vocab_size": writable,
+        "dropout_rate": config.dropout,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "decoder_start_token_id": tokenizer.pad_token_id,
+        "tie_word_embeddings": False,  # transformers' way to say: tied, but do not scale outputs
+    }
+    shape = T5Config(**options, **SHAPES[config.base])
     t5 = T5ForConditionalGeneration(shape)
+    torch.nn.init.normal_(t5.shared.weight, std=EMBEDDING_STD)
+    start = None
     if init == "spectral":
-        vectors = item_vectors(shards.interactions(), shape.d_model, config.seed)
-        start_from(t5, vectors, tokenizer.convert_tokens_to_ids(f"{MARK}item_1"))
-    else:
-        torch.nn.init.normal_(t5.shared.weight, std=EMBEDDING_STD)
-    return Base(t5, tokenizer, OWN_ITEM, len(tokenizer) - writable, digits, init)
+        first = tokenizer.get_vocab()[f"{MARK}item_1"]
+
+        def start(model: Pod) -> None:
+            start_from_neighbours(model, shards.interactions(), first, config.seed)
+
+    return Base(t5, tokenizer, OWN_ITEM, len(tokenizer), digits, init, start)
 
 
 def _pretrained(name: str, dropout: float) -> tuple[T5ForConditionalGeneration, Any]:

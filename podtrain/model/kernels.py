@@ -50,7 +50,7 @@ class _ProjectedLoss(torch.autograd.Function):
 def projected_loss(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
     """Return the summed cross-entropy of `hidden @ weight.T` against labels; -100 is left out."""
     kept = labels >= 0
-    return _ProjectedLoss.apply(hidden[kept], weight, labels[kept])  # type: ignore[no-any-return]
+    return _ProjectedLoss.apply(hidden[kept], weight, labels[kept])  # type: ignore[no-any-return, no-untyped-call]
 
 
 class ByteDropout(nn.Module):

@@ -40,8 +40,8 @@ class Inputs:
 class Pod(nn.Module):
     """T5, composed: what stands before its encoder is ours, the rest is as it came.
 
-    Tokens from `t5.config.vocab_size` on are read only, never written: they have vectors in
-    `read_only` and no row in the output projection.
+    `read`, where there is one, has the vectors of the tokens of prompts: a product is not read as
+    it is written, and users, the last tokens, are never written at all.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Pod(nn.Module):
         *,
         prompts: int = 3,
         whole_words: bool = True,
-        read_only: int = 0,
+        read: int = 0,
     ) -> None:
         super().__init__()
         d = t5.config.d_model
@@ -60,7 +60,7 @@ class Pod(nn.Module):
         # since the encoder takes both alike
         self.prompts = nn.Parameter(torch.randn(len(TASKS), prompts, d) * std)
         self.whole = nn.Parameter(torch.randn(WHOLE_WORDS, d) * std) if whole_words else None
-        self.read_only = nn.Parameter(torch.randn(read_only, d) * std) if read_only else None
+        self.read = nn.Parameter(torch.randn(read, d) * std) if read else None
 
     @property
     def device(self) -> torch.device:
@@ -73,13 +73,7 @@ class Pod(nn.Module):
         [P; X + w]: the whole-word vector is added to the tokens of ids (module.py:45), and to
         nothing else: not to words, prompts or pads.
         """
-        words = self.t5.config.vocab_size
-        if self.read_only is None:
-            embedded = self.t5.shared(x.ids)
-        else:
-            outside = x.ids >= words
-            embedded = self.t5.shared(x.ids.masked_fill(outside, 0))
-            embedded = embedded.index_put((outside,), self.read_only[x.ids[outside] - words])
+        embedded = F.embedding(x.ids, self.t5.shared.weight if self.read is None else self.read)
         if self.whole is not None:
             longest = int(x.whole.max()) if x.whole.numel() else 0
             if longest >= WHOLE_WORDS:
@@ -108,7 +102,7 @@ class Pod(nn.Module):
         """
         states, mask = self.encode(x)
         hidden = self.t5.decoder(
-            input_ids=self.t5._shift_right(x.labels),
+            input_ids=_shifted(x.labels, self.t5.config.decoder_start_token_id),
             encoder_hidden_states=states,
             encoder_attention_mask=mask,
             use_cache=False,
@@ -116,3 +110,8 @@ class Pod(nn.Module):
         if self.t5.config.scale_decoder_outputs:
             hidden = hidden * self.t5.config.d_model**-0.5
         return projected_loss(hidden.flatten(0, 1), self.t5.lm_head.weight, x.labels.flatten())
+
+
+def _shifted(labels: Tensor, start: int) -> Tensor:
+    """Return what the decoder reads to write the labels: all but the last, after the start."""
+    return F.pad(labels[:, :-1].clamp_min(0), (1, 0), value=start)

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from podtrain.metrics.compare import Comparison
 from podtrain.recommend import Product
 from podtrain.report.published import published
 from podtrain.rules import RULES
@@ -60,6 +61,20 @@ def _figure(values: dict[str, float], column: str) -> str:
         return ""
     ranked = "@" in column or column in ("distinct", "feature")
     return f"{values[name]:.4f}" if ranked else f"{values[name]:.2f}"
+
+
+def comparison_table(baseline: Comparison, others: list[Comparison], title: str) -> Table:
+    """Return runs beside the first."""
+    table = Table(title=title, title_justify="left")
+    for column in ("run", "seeds", "mean", "sd", "difference", "95% interval", "verdict"):
+        table.add_column(column, justify="left" if column in ("run", "verdict") else "right")
+    for c in (baseline, *others):
+        beside = ("", "", "baseline")
+        if c is not baseline:
+            beside = (f"{c.difference:+.4f}", f"{c.low:+.4f} to {c.high:+.4f}", c.verdict)
+        sd = "" if c.sd is None else f"{c.sd:.4f}"
+        table.add_row(Text(c.run), str(c.seeds), f"{c.mean:.4f}", sd, *beside)
+    return table
 
 
 def products_table(title: str, products: list[Product]) -> Table:

@@ -318,7 +318,8 @@ class _Window:
 
 def _optimizer(model: Pod, config: FitConfig) -> torch.optim.AdamW:
     """AdamW; weights that multiply decay, vectors that stand for something do not."""
-    matrices, vectors = [], []
+    matrices: list[Tensor] = []
+    vectors: list[Tensor] = []
     for name, parameter in weights(model).items():
         multiplies = parameter.ndim == 2 and name.startswith("t5.") and "shared" not in name
         (matrices if multiplies else vectors).append(parameter)

@@ -66,8 +66,10 @@ class Run:
             base.t5,
             prompts=config.prompts,
             whole_words=config.whole_words,
-            read_only=base.read_only,
+            read=base.read,
         )
+        if base.start is not None:
+            base.start(model)
         inputs = shards.manifest["inputs"]
         description = {
             "run_version": RUN_VERSION,
@@ -80,7 +82,7 @@ class Run:
             "model": {
                 "t5": base.t5.config.to_dict()
                 | {"scale_decoder_outputs": base.t5.config.scale_decoder_outputs},
-                "read_only": base.read_only,
+                "read": base.read,
                 "render": base.render,
             },
             "versions": {"podtrain": __version__}
@@ -114,7 +116,7 @@ class Run:
             T5ForConditionalGeneration(t5_config),
             prompts=self.config.prompts,
             whole_words=self.config.whole_words,
-            read_only=shape["read_only"],
+            read=shape["read"],
         )
 
     def model(self, which: str = BEST) -> Pod:
