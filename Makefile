@@ -1,4 +1,4 @@
-# make demo    set up, build the sample dataset, show it, audit it, ask it a question
+# make demo    set up, build the sample dataset, audit it, train on it, recommend and explain
 # make test    set up, lint, run the tests
 # make bench   time the build at several sizes (minutes)
 
@@ -13,7 +13,7 @@ setup: .venv/ready
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
 	touch $@
 
 demo: setup
@@ -22,7 +22,13 @@ demo: setup
 	$(BIN)/podprep stats demo/shards --html demo/stats.html > demo/stats.txt
 	$(BIN)/podprep audit demo/shards
 	$(BIN)/podprep query demo/shards --name arbitrary-tests --rows 5
-	@echo "demo/stats.html shows the dataset in pictures; next: podprep query demo/shards"
+	rm -rf demo/run
+	$(BIN)/podtrain fit demo/shards --out demo/run --config bench/sample.toml
+	$(BIN)/podtrain evaluate demo/run
+	$(BIN)/podtrain recommend demo/run --user 7 -n 5
+	$(BIN)/podtrain explain demo/run --user 7 --item 12
+	$(BIN)/podtrain report demo/run
+	@echo "demo/stats.html and demo/run/report.html show it all in pictures"
 
 lint: setup
 	$(BIN)/ruff check .

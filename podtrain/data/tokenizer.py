@@ -34,7 +34,7 @@ def learn(
     """
     texts = shards.samples("explanation", "train")["target"] if "explanation" in tasks else None
     text = _text_pieces(texts.to_pylist() if texts else [], _template_words(shards, tasks))
-    tails = [f"{n:0{id_digits}}" for n in range(10**id_digits)] if id_digits else []
+    tails = _tails(max(shards.items, shards.users), id_digits) if id_digits else []
     items = _heads("item_", shards.items, id_digits)
     users = _heads("user_", shards.users, id_digits)
     ids = dict.fromkeys((*tails, *items, *users), WHOLE)
@@ -55,6 +55,11 @@ def _heads(kind: str, n: int, digits: int) -> list[str]:
     # the first piece has 1 to `digits` digits, those that follow exactly `digits`
     first = {s[: len(s) % digits or digits] for s in map(str, range(1, n + 1))}
     return [f"{MARK}{kind}{head}" for head in sorted(first, key=int)]
+
+
+def _tails(n: int, digits: int) -> list[str]:
+    """Return the pieces that follow a first one in an id up to n: none where all ids are short."""
+    return [f"{i:0{digits}}" for i in range(min(10**digits, n + 1 - 10**digits))]
 
 
 def _words() -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import HfApi, try_to_load_from_cache
 from transformers import AutoConfig, AutoTokenizer, T5Config, T5ForConditionalGeneration
 from transformers.utils import logging
 
@@ -13,7 +14,7 @@ from podtrain.data.shards import Shards
 from podtrain.data.tokenizer import MARK, default_id_digits, learn
 from podtrain.errors import PodError
 from podtrain.model.pod import Pod
-from podtrain.model.spectral import start_from_neighbours
+from podtrain.model.spectral import start_from, vectors_of
 from podtrain.train.config import FitConfig
 
 # By name, trained from scratch. small has the size of t5-small.
@@ -25,6 +26,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 # T5 starts its embeddings at 1 and scales the output down by sqrt(d); vectors that wide hardly
 # move in the few steps that an item has.
 EMBEDDING_STD = 0.05
+HUB_SECONDS = 10.0  # that the hub has to say whether it knows a name
 OWN_ITEM, T5_ITEM = "item_{}", "{}"  # the published targets are bare digits
 
 
@@ -84,7 +86,8 @@ def _own(config: FitConfig, shards: Shards) -> Base:
         first = tokenizer.get_vocab()[f"{MARK}item_1"]
 
         def start(model: Pod) -> None:
-            start_from_neighbours(model, shards.interactions(), first, config.seed)
+            vectors = vectors_of(shards, model.t5, config.seed)
+            start_from(model, vectors, shards.interactions(), first)
 
     return Base(t5, tokenizer, OWN_ITEM, len(tokenizer), digits, init, start)
 
@@ -92,8 +95,11 @@ def _own(config: FitConfig, shards: Shards) -> Base:
 def _pretrained(name: str, dropout: float) -> tuple[T5ForConditionalGeneration, Any]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    where = f"the folder {name}" if Path(name).is_dir() else f"{name} on the hub"
+    here = Path(name).is_dir()
+    where = f"the folder {name}" if here else f"{name} on the hub"
     try:
+        if not here and not isinstance(try_to_load_from_cache(name, "config.json"), str):
+            HfApi().model_info(name, timeout=HUB_SECONDS)  # one answer, where loading tries long
         config = AutoConfig.from_pretrained(name)
         if config.model_type != "t5":
             raise PodError(
@@ -103,7 +109,9 @@ def _pretrained(name: str, dropout: float) -> tuple[T5ForConditionalGeneration, 
         config.dropout_rate = dropout
         tokenizer = AutoTokenizer.from_pretrained(name)
         t5 = T5ForConditionalGeneration.from_pretrained(name, config=config, dtype=torch.float32)
-    except (OSError, ValueError, KeyError) as error:
+    except PodError:
+        raise
+    except Exception as error:  # the hub's client and the loaders have a hundred of their own
         first = str(error).strip().split("\n")[0]
         raise PodError(
             f"--base: {where} could not be loaded ({first}): check the name and the network, give "

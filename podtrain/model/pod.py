@@ -1,6 +1,6 @@
 """POD: a T5 that reads K trained vectors per task before the prompt (paper 3.2, 3.3)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +17,11 @@ WHOLE_WORDS = 512  # ids a prompt can have (module.py:26); 1 user and 100 candid
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """A batch as tensors. ids, whole, mask: (samples, length); labels: (samples, target)."""
+    """A batch as tensors. ids, whole, mask: (samples, length); labels: (samples, target);
+    user: (samples,)."""
 
     task: str
+    user: Tensor
     ids: Tensor
     whole: Tensor
     mask: Tensor
@@ -30,11 +32,32 @@ class Inputs:
         """Move a batch to a device."""
         return cls(
             task=batch.task,
+            user=torch.from_numpy(batch.user_id).to(device, torch.long),
             ids=torch.from_numpy(batch.ids).to(device, torch.long),
             whole=torch.from_numpy(batch.whole).to(device, torch.long),
             mask=torch.from_numpy(batch.mask).to(device),
             labels=torch.from_numpy(batch.labels).to(device),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """What is added, in training, to the vectors of items that a user's prompt has.
+
+    table: (1 + folds * items, d), row 0 zeros, then fold after fold; a user is in fold
+    `user % folds`; the items' tokens are `first` and after.
+    """
+
+    table: Tensor
+    folds: int
+    first: int
+    items: int
+
+    def of(self, x: Inputs) -> Tensor:
+        """Return (samples, length, d)."""
+        item = x.ids - self.first
+        row = 1 + (x.user % self.folds).unsqueeze(1) * self.items + item
+        return F.embedding(torch.where((item >= 0) & (item < self.items), row, 0), self.table)
 
 
 class Pod(nn.Module):
@@ -61,11 +84,16 @@ class Pod(nn.Module):
         self.prompts = nn.Parameter(torch.randn(len(TASKS), prompts, d) * std)
         self.whole = nn.Parameter(torch.randn(WHOLE_WORDS, d) * std) if whole_words else None
         self.read = nn.Parameter(torch.randn(read, d) * std) if read else None
+        self._apart: Apart | None = None
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.prompts.device
+
+    def set_apart(self, apart: Apart) -> None:
+        """Read items otherwise while training: see `Apart`. It is no weight, and not kept."""
+        self._apart = replace(apart, table=apart.table.to(self.device))
 
     def embed(self, x: Inputs) -> tuple[Tensor, Tensor]:
         """Return what the encoder reads, (samples, K + length, d), and its mask (1 at tokens).
@@ -74,6 +102,8 @@ class Pod(nn.Module):
         nothing else: not to words, prompts or pads.
         """
         embedded = F.embedding(x.ids, self.t5.shared.weight if self.read is None else self.read)
+        if self.training and self._apart is not None:
+            embedded = embedded + self._apart.of(x)
         if self.whole is not None:
             longest = int(x.whole.max()) if x.whole.numel() else 0
             if longest >= WHOLE_WORDS:

@@ -45,6 +45,7 @@ class Run:
         try:
             description = json.loads(path.read_text(encoding="utf-8"))
             found = description["run_version"]
+            FitConfig(**description["config"])
         except OSError:
             raise PodError(
                 f"{folder} is no run (it has no {RUN}): make one with podtrain fit"
