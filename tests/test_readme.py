@@ -1,11 +1,12 @@
-"""The README says what is there: the tree, the stages, the commands."""
+"""The README says what is there: the tree, the stages, the commands of both packages."""
 
 import re
 from pathlib import Path
 
 from typer.main import get_command
 
-from podprep.cli import app
+import podprep.cli
+import podtrain.cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,8 +22,8 @@ def test_the_tree_is_the_tree() -> None:
             named.add(name)
         else:
             named.add(f"{parent}/{name}")
-    there = {"podprep", "sql", "tests", "bench"}
-    for top in ("podprep", "sql"):
+    there = {"podprep", "podtrain", "sql", "tests", "bench"}
+    for top in ("podprep", "podtrain", "sql"):
         folders = (p for p in (ROOT / top).iterdir() if p.is_dir() and p.name != "__pycache__")
         there |= {f"{top}/{p.name}" for p in folders}
     assert named == there
@@ -40,9 +41,15 @@ def test_every_stage_is_in_the_table() -> None:
 
 
 def test_every_command_and_option_in_the_readme_exists() -> None:
-    commands = get_command(app).commands  # type: ignore[attr-defined]
-    used = re.findall(r"(?:^    |`)podprep ([a-z-]+)([^`\n#]*)", README, re.MULTILINE)
-    assert {name for name, _ in used} >= {"build", "query", "audit", "verify", "stats"}
-    for name, rest in used:
-        known = {"--help", *(o for p in commands[name].params for o in p.opts)}
-        assert set(re.findall(r"--[a-z][a-z-]+", rest)) <= known, (name, rest)
+    for package, needed in (
+        (podprep, {"build", "query", "audit", "verify", "stats"}),
+        (podtrain, {"fit", "evaluate", "recommend", "explain", "rules", "compare", "report"}),
+    ):
+        commands = get_command(package.cli.app).commands  # type: ignore[attr-defined]
+        pattern = rf"(?:^    |`){package.__name__} ([a-z-]+)([^`\n#]*)"
+        used = re.findall(pattern, README, re.MULTILINE)
+        assert {name for name, _ in used} >= needed
+        for name, rest in used:
+            parameters = commands[name].params
+            known = {o for p in parameters for o in (*p.opts, *p.secondary_opts)} | {"--help"}
+            assert set(re.findall(r"--[a-z][a-z-]+", rest)) <= known, (name, rest)

@@ -28,7 +28,9 @@ VALID_SAMPLES = 4_096  # of each task, the same each time: a sixth of the time o
 VALID_BATCH = 256
 CLIP = 1.0  # largest norm of a step's gradient
 LOG_STEPS = 50
-ITEM_RATE = 0.05  # of the learning rate, for vectors that start from purchases
+# Of a step, for items' vectors that start from purchases: they know most of what there is to know,
+# and at full pace forget it (NDCG@10 .0299 in place of .0377 on Beauty's validation split).
+ITEM_RATE = 0.05
 SAVE_SECONDS = 300.0  # between checkpoints within an epoch
 
 
@@ -122,9 +124,13 @@ class _Fit:
         self.optimizer = _optimizer(self.model, self.config)
         self.progress = self._restore()
         reader = run.reader(shards)
+        self.slow: list[Tensor] = []
         if self.config.init == "spectral":
-            vectors = vectors_of(shards, self.model.t5, self.config.seed)
-            set_apart(self.model, vectors, int(reader.tokens.items(1).values[0]))
+            first = int(reader.tokens.items(1).values[0])
+            set_apart(self.model, vectors_of(shards, self.model.t5, self.config.seed), first)
+            items = slice(first, first + shards.items)
+            tables = (self.model.read, self.model.t5.shared.weight)
+            self.slow = [table.data[items] for table in tables if table is not None]
         self.forward = (
             torch.compile(self.model, dynamic=True) if self.config.compile else self.model
         )
@@ -189,7 +195,7 @@ class _Fit:
         torch.manual_seed(int(words[0]) << 31 ^ int(words[1]))
         rate = self._rate(step)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["share"]
+            group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         tokens = sum(part.target_tokens for part in parts)
         losses = []
@@ -203,7 +209,10 @@ class _Fit:
                 losses.append(torch.zeros((), device=self.device))
         self.ranks.sum_gradients(self.model)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        before = [rows.clone() for rows in self.slow]
         self.optimizer.step()
+        for rows, old in zip(self.slow, before, strict=True):
+            torch.lerp(old, rows, ITEM_RATE, out=rows)
         return losses
 
     def _rate(self, step: int) -> float:
@@ -322,22 +331,15 @@ class _Window:
 
 
 def _optimizer(model: Pod, config: FitConfig) -> torch.optim.AdamW:
-    """AdamW; weights that multiply decay, vectors that stand for something do not.
-
-    Vectors that start from purchases know most of what there is to know and move slowly.
-    """
-    names = {"matrices": [], "vectors": [], "items": []}  # type: dict[str, list[Tensor]]
+    """AdamW; weights that multiply decay, vectors that stand for something do not."""
+    matrices: list[Tensor] = []
+    vectors: list[Tensor] = []
     for name, parameter in weights(model).items():
-        if name in ("read", "t5.shared.weight"):
-            names["items"].append(parameter)
-        else:
-            multiplies = parameter.ndim == 2 and name.startswith("t5.")
-            names["matrices" if multiplies else "vectors"].append(parameter)
-    slow = ITEM_RATE if config.init == "spectral" else 1.0
+        multiplies = parameter.ndim == 2 and name.startswith("t5.") and "shared" not in name
+        (matrices if multiplies else vectors).append(parameter)
     groups = [
-        {"params": names["matrices"], "weight_decay": config.weight_decay, "share": 1.0},
-        {"params": names["vectors"], "weight_decay": 0.0, "share": 1.0},
-        {"params": names["items"], "weight_decay": 0.0, "share": slow},
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=config.lr, fused=True)
 
