@@ -49,12 +49,9 @@ def learn(
 
 
 def _heads(kind: str, n: int, digits: int) -> list[str]:
-    """Return the first pieces of the ids 1 to n."""
-    if not digits:
-        return [f"{MARK}{kind}{i}" for i in range(1, n + 1)]
-    # the first piece has 1 to `digits` digits, those that follow exactly `digits`
-    first = {s[: len(s) % digits or digits] for s in map(str, range(1, n + 1))}
-    return [f"{MARK}{kind}{head}" for head in sorted(first, key=int)]
+    """Return the first pieces of the ids 1 to n; an id no longer than a piece is one."""
+    last = min(n, 10**digits - 1) if digits else n
+    return [f"{MARK}{kind}{i}" for i in range(1, last + 1)]
 
 
 def _tails(n: int, digits: int) -> list[str]:

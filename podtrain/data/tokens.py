@@ -116,7 +116,6 @@ class Tokens:
         word_offsets = split.offsets.to_numpy().astype(np.int64)
         coded = split.flatten().dictionary_encode()
         words = self._look_up(coded.dictionary.to_pylist())[coded.indices.to_numpy()]
-        word_offsets -= word_offsets[0]
         n_words = np.diff(word_offsets)
         entries = 2 * words + 1
         entries[word_offsets[:-1][n_words > 0]] -= 1

@@ -17,7 +17,8 @@ from podtrain.model.pod import Inputs, Pod
 from podtrain.train.device import autocast, choose_device, choose_precision
 from podtrain.train.run import Run
 
-MIN_TOKENS, MAX_TOKENS = 10, 50  # of an explanation (exp.py:21-28)
+# Of an explanation, its end included; the published 10 and 50 count the start, too (exp.py:21-28).
+MIN_TOKENS, MAX_TOKENS = 9, 49
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

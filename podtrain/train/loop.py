@@ -208,7 +208,13 @@ class _Fit:
             else:  # a last batch smaller than the number of ranks
                 losses.append(torch.zeros((), device=self.device))
         self.ranks.sum_gradients(self.model)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        if not torch.isfinite(norm):  # before the weights take it up
+            tasks, mean = ", ".join(part.task for part in parts), float(sum(losses)) / tokens
+            raise PodError(
+                f"step {step:,} ({tasks}) has a loss of {mean} and a gradient of {float(norm)}: "
+                f"lower --lr or take --precision fp32; {self.run.folder} keeps what was before"
+            )
         before = [rows.clone() for rows in self.slow]
         self.optimizer.step()
         for rows, old in zip(self.slow, before, strict=True):
@@ -226,11 +232,6 @@ class _Fit:
     def _log(self, window: "_Window") -> None:
         found = window.means(self.ranks, self.device)
         for task, loss in found.items():
-            if not np.isfinite(loss):
-                raise PodError(
-                    f"the loss of {task} is {loss} near step {self.progress.step:,}: lower --lr or "
-                    f"take --precision fp32; {self.run.folder} keeps what was before"
-                )
             self._write("train", task, loss)
         steps = self.progress.step
         self.watch(
