@@ -2,11 +2,15 @@
 
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# before torch is imported anywhere: tiny models on two threads wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from podprep.engine import Machine
 from podprep.recipe.inputs import Inputs

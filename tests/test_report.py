@@ -19,6 +19,7 @@ from podprep.recipe.options import BuildOptions
 from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
 from podtrain.cli import app
+from podtrain.config import FitConfig
 from podtrain.data.shards import TASKS, Shards
 from podtrain.errors import PodError
 from podtrain.evaluate.decode import candidates_of
@@ -31,7 +32,6 @@ from podtrain.report.published import PUBLISHED
 from podtrain.report.svg import MOST_POINTS, curves, thinned, ticks
 from podtrain.report.tables import METHODS, TEXT_COLUMNS
 from podtrain.rules import RULES
-from podtrain.train.config import FitConfig
 from podtrain.train.run import RUN, RUN_VERSION, Run, write_json
 from tests.conftest import arithmetic_rows, write_dump
 

@@ -60,8 +60,8 @@ def fit(
 
     Example: podtrain fit shards/ --out runs/beauty --tasks sequential --epochs 30
     """
+    from podtrain.config import load_config
     from podtrain.data.shards import Shards
-    from podtrain.train.config import load_config
     from podtrain.train.device import choose_device
     from podtrain.train.loop import fit as run
     from podtrain.train.parallel import ranks

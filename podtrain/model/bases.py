@@ -10,12 +10,12 @@ from huggingface_hub import HfApi, try_to_load_from_cache
 from transformers import AutoConfig, AutoTokenizer, T5Config, T5ForConditionalGeneration
 from transformers.utils import logging
 
+from podtrain.config import FitConfig
 from podtrain.data.shards import Shards
 from podtrain.data.tokenizer import MARK, default_id_digits, learn
 from podtrain.errors import PodError
 from podtrain.model.pod import Pod
 from podtrain.model.spectral import start_from, vectors_of
-from podtrain.train.config import FitConfig
 
 # By name, trained from scratch. small has the size of t5-small.
 SHAPES: dict[str, dict[str, Any]] = {

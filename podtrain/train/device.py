@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from podtrain.config import DEVICES
 from podtrain.errors import PodError
-from podtrain.train.config import DEVICES
 
 
 def choose_device(name: str) -> torch.device:

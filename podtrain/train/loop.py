@@ -1,17 +1,15 @@
 """The loop: tasks in turn, one optimizer step a batch, a checkpoint to go on from."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from queue import Full, Queue
-from threading import Event, Thread
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from podtrain.config import FitConfig
 from podtrain.data.shards import Shards
 from podtrain.data.stream import Batch, TaskStream
 from podtrain.errors import PodError
@@ -19,10 +17,11 @@ from podtrain.model.checkpoint import read_checkpoint, weights, write_checkpoint
 from podtrain.model.kernels import with_byte_dropout
 from podtrain.model.pod import Inputs, Pod
 from podtrain.model.spectral import set_apart, vectors_of
-from podtrain.train.config import FitConfig
+from podtrain.train.ahead import ahead
 from podtrain.train.device import autocast, choose_device, choose_precision
+from podtrain.train.losses import Window, forget_later_losses, write_loss
 from podtrain.train.parallel import Ranks
-from podtrain.train.run import BEST, LAST, METRICS, RUN, Run
+from podtrain.train.run import BEST, LAST, RUN, Run
 
 VALID_SAMPLES = 4_096  # of each task, the same each time: a sixth of the time of an epoch on Beauty
 VALID_BATCH = 256
@@ -147,16 +146,17 @@ class _Fit:
     def run_through(self) -> Run:
         """Train until the last epoch, or until `patience` validations brought nothing."""
         progress, saved = self.progress, time.monotonic()
-        self._forget_later_metrics()
-        window = _Window()
+        if self.ranks.first:
+            forget_later_losses(self.run.folder, progress.step)
+        window = Window()
         while not progress.finished:
-            for parts in _ahead(self._batches(progress.step)):
+            for parts in ahead(self._batches(progress.step)):
                 window.add(self._step(parts, progress.step), parts)
                 progress.step += 1
                 at_end = progress.step % self.epoch_steps == 0
                 if progress.step % LOG_STEPS == 0 or at_end:
                     self._log(window)
-                    window = _Window()
+                    window = Window()
                 if at_end or time.monotonic() - saved > self.save_seconds:
                     if at_end:
                         self._validate()
@@ -229,7 +229,7 @@ class _Fit:
             share = (self.steps - step) / max(1, self.steps - rising)
         return self.config.lr * share
 
-    def _log(self, window: "_Window") -> None:
+    def _log(self, window: Window) -> None:
         found = window.means(self.ranks, self.device)
         for task, loss in found.items():
             self._write("train", task, loss)
@@ -286,49 +286,7 @@ class _Fit:
     def _write(self, event: str, task: str, value: float) -> None:
         self.losses[event, task] = value
         if self.ranks.first:
-            line = {"event": event, "step": self.progress.step, "task": task, "name": "loss"}
-            with (self.run.folder / METRICS).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line | {"value": value}) + "\n")
-
-    def _forget_later_metrics(self) -> None:
-        """Drop the lines of steps that a killed run took after its last checkpoint."""
-        path = self.run.folder / METRICS
-        if not self.ranks.first or not path.exists():
-            return
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [
-            line
-            for line in lines
-            if line.endswith("\n") and json.loads(line)["step"] <= self.progress.step
-        ]
-        path.write_text("".join(kept), encoding="utf-8")
-
-
-class _Window:
-    """Losses and samples since the last line of the log."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, list[Tensor]] = {}
-        self.tokens: dict[str, int] = {}
-        self.samples, self.start = 0, time.monotonic()
-
-    def add(self, losses: list[Tensor], parts: list[Batch]) -> None:
-        """Add a step; nothing waits for the device."""
-        for loss, part in zip(losses, parts, strict=True):
-            self.sums.setdefault(part.task, []).append(loss)
-            self.tokens[part.task] = self.tokens.get(part.task, 0) + part.target_tokens
-            self.samples += len(part.user_id)
-
-    def means(self, ranks: Ranks, device: torch.device) -> dict[str, float]:
-        """Return the mean loss over target tokens by task."""
-        tasks = sorted(self.sums)
-        sums = torch.stack([torch.stack(self.sums[t]).sum().double() for t in tasks]).to(device)
-        totals = ranks.sum(sums).tolist()
-        return {t: total / self.tokens[t] for t, total in zip(tasks, totals, strict=True)}
-
-    def speed(self) -> float:
-        """Return samples a second on this rank."""
-        return self.samples / max(time.monotonic() - self.start, 1e-9)
+            write_loss(self.run.folder, event, self.progress.step, task, value)
 
 
 def _optimizer(model: Pod, config: FitConfig) -> torch.optim.AdamW:
@@ -343,38 +301,3 @@ def _optimizer(model: Pod, config: FitConfig) -> torch.optim.AdamW:
         {"params": vectors, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=config.lr, fused=True)
-
-
-def _ahead(batches: Iterator[list[Batch]], most: int = 4) -> Iterator[list[Batch]]:
-    """Yield batches that a thread makes while the model works on those before."""
-    queue: Queue[list[Batch] | BaseException] = Queue(most)
-    stop = Event()
-
-    def put(item: list[Batch] | BaseException) -> None:
-        while not stop.is_set():
-            try:
-                queue.put(item, timeout=0.2)
-                return
-            except Full:
-                continue
-
-    def work() -> None:
-        try:
-            for item in batches:
-                put(item)
-                if stop.is_set():
-                    return
-        except BaseException as error:  # raised again where the batches are used
-            put(error)
-
-    thread = Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while True:
-            item = queue.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()

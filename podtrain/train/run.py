@@ -18,6 +18,7 @@ import torch
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 
 from podtrain import __version__
+from podtrain.config import FitConfig
 from podtrain.data.shards import Shards
 from podtrain.data.stream import Reader
 from podtrain.data.tokens import Tokens
@@ -25,7 +26,6 @@ from podtrain.errors import PodError
 from podtrain.model.bases import make_base
 from podtrain.model.checkpoint import load_weights, read_checkpoint
 from podtrain.model.pod import Pod
-from podtrain.train.config import FitConfig
 
 RUN, LAST, BEST, METRICS = "run.json", "last.safetensors", "best.safetensors", "metrics.jsonl"
 RUN_VERSION = 1

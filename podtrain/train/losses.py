@@ -1,0 +1,56 @@
+"""The losses of a run: summed between two lines of the log, written to metrics.jsonl."""
+
+import json
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from podtrain.data.stream import Batch
+from podtrain.train.parallel import Ranks
+from podtrain.train.run import METRICS
+
+
+class Window:
+    """Losses and samples since the last line of the log."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, list[Tensor]] = {}
+        self.tokens: dict[str, int] = {}
+        self.samples, self.start = 0, time.monotonic()
+
+    def add(self, losses: list[Tensor], parts: list[Batch]) -> None:
+        """Add a step; nothing waits for the device."""
+        for loss, part in zip(losses, parts, strict=True):
+            self.sums.setdefault(part.task, []).append(loss)
+            self.tokens[part.task] = self.tokens.get(part.task, 0) + part.target_tokens
+            self.samples += len(part.user_id)
+
+    def means(self, ranks: Ranks, device: torch.device) -> dict[str, float]:
+        """Return the mean loss over target tokens by task."""
+        tasks = sorted(self.sums)
+        sums = torch.stack([torch.stack(self.sums[t]).sum().double() for t in tasks]).to(device)
+        totals = ranks.sum(sums).tolist()
+        return {t: total / self.tokens[t] for t, total in zip(tasks, totals, strict=True)}
+
+    def speed(self) -> float:
+        """Return samples a second on this rank."""
+        return self.samples / max(time.monotonic() - self.start, 1e-9)
+
+
+def write_loss(folder: Path, event: str, step: int, task: str, value: float) -> None:
+    """Add a line to metrics.jsonl."""
+    line = {"event": event, "step": step, "task": task, "name": "loss", "value": value}
+    with (folder / METRICS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def forget_later_losses(folder: Path, step: int) -> None:
+    """Drop the lines of steps that a killed run took after its last checkpoint."""
+    path = folder / METRICS
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    path.write_text("".join(kept), encoding="utf-8")
