@@ -54,6 +54,7 @@ class FitConfig:
         _within("warmup", self.warmup, 0, 1)
         _within("weight_decay", self.weight_decay, 0, 10)
         _within("dropout", self.dropout, 0, 0.9)
+        _within("seed", self.seed, 0, 2**31)
         _within("id_digits", self.id_digits or 0, 0, 6)
         if self.schedule == "mixed" and 0 < self.batch_size < len(self.tasks):
             raise PodError(f"batch_size {self.batch_size} cannot hold {len(self.tasks)} tasks")

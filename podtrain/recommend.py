@@ -21,6 +21,7 @@ class Product:
     asin: str
     title: str | None
     score: float | None = None
+    why: str | None = None
 
 
 class Catalogue:
@@ -65,10 +66,10 @@ class Catalogue:
         """Return the numbers of items named with commas between."""
         return [self.item(name.strip()) for name in names.split(",") if name.strip()]
 
-    def product(self, item_id: int, score: float | None = None) -> Product:
+    def product(self, item_id: int, score: float | None = None, why: str | None = None) -> Product:
         """Return an item with its names."""
         title = self._titles[item_id - 1].as_py() if self._titles is not None else None
-        return Product(item_id, str(self._asins[item_id - 1]), title, score)
+        return Product(item_id, str(self._asins[item_id - 1]), title, score, why)
 
 
 def _find(names: Any, name: str) -> int | None:

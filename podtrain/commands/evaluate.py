@@ -34,6 +34,15 @@ class Rank(StrEnum):
     BEAM = "beam"
 
 
+class Method(StrEnum):
+    """What was ranked how: as evaluate writes it."""
+
+    EXACT = "exact"
+    UNSEEN = "unseen"
+    BEAM = "beam"
+    POD = "pod"
+
+
 class Compat(StrEnum):
     """Whose quirks are kept."""
 
@@ -116,7 +125,9 @@ def compare(
     task: Annotated[Task, typer.Option(help="Which task.")] = Task.SEQUENTIAL,
     split: Annotated[Split, typer.Option(help="valid or test.")] = Split.TEST,
     metric: Annotated[str, typer.Option(help="hit@K or ndcg@K.")] = "ndcg@10",
-    method: Annotated[Rank, typer.Option("--rank", help="exact or beam.")] = Rank.EXACT,
+    method: Annotated[
+        Method, typer.Option(help="exact, unseen (bought items left out), beam or pod.")
+    ] = Method.EXACT,
     json_file: JsonFile = None,
 ) -> None:
     """Compare runs with the first: mean and sd over seeds, bootstrap over users, a verdict.

@@ -29,16 +29,18 @@ def recommend(
         str | None, typer.Option(help="Items, oldest first, instead of what the user has bought.")
     ] = None,
     candidates: Annotated[str | None, typer.Option(help="Items to choose among.")] = None,
+    why: Annotated[bool, typer.Option("--why", help="Explain each.")] = False,
     shards: ShardsOption = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Recommend items to a user; what was bought already is left out.
 
-    Example: podtrain recommend runs/beauty --user 12 -n 5
+    Example: podtrain recommend runs/beauty --user 12 -n 5 --why
     """
     from podtrain.evaluate.decode import Asked
     from podtrain.recommend import Catalogue
+    from podtrain.recommend import explain as reason
     from podtrain.recommend import recommend as answer
     from podtrain.report.tables import print_tables, products_table
     from podtrain.train.run import Run as Trained
@@ -50,9 +52,13 @@ def recommend(
     own = names.items(history) if history else dataset.interactions().history(user_id)
     among = names.items(candidates) if candidates else None
     asked = Asked.of(trained, dataset, device)
-    found = answer(asked, trained.config.tasks, user_id, own, n, among)
+    tasks = trained.config.tasks
+    found = answer(asked, tasks, user_id, own, n, among)
     before = [names.product(i) for i in own]
-    after = [names.product(i, score) for i, score in found]
+    after = [
+        names.product(i, score, reason(asked, tasks, user_id, i) if why else None)
+        for i, score in found
+    ]
     if as_json:
         from dataclasses import asdict
 

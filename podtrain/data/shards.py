@@ -163,6 +163,17 @@ class Interactions:
         """How many users there are."""
         return len(self.starts) - 1
 
+    def seen(
+        self, users: npt.NDArray[np.integer[Any]], split: str
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return where (users, items) has what was bought before a split: rows and columns."""
+        before = np.concatenate([[0], np.cumsum(self.split < SPLITS.index(split))])
+        first, last = self.starts[users - 1], self.starts[users]
+        length = before[last] - before[first]
+        rows = np.repeat(np.arange(len(users)), length)
+        at = np.arange(length.sum()) + np.repeat(first - np.cumsum(length) + length, length)
+        return rows, self.items[at].astype(np.int64) - 1
+
     def history(self, user_id: int, before: str = "") -> list[int]:
         """Return a user's items: all, or those that come before the split named."""
         here = slice(self.starts[user_id - 1], self.starts[user_id])

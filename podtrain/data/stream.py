@@ -206,7 +206,7 @@ class TaskStream:
         samples = self.reader.read(self.task, pa.concat_tables(tables))
         rng = self._rng(epoch, 1 + number)
         rows = rng.permutation(len(samples))
-        lengths = samples.prompts.ids.lengths
+        lengths = samples.prompts.ids.lengths + samples.targets.lengths
         batches = []
         for start in range(0, len(rows), POOL * self.batch_size):
             pool = rows[start : start + POOL * self.batch_size]

@@ -28,8 +28,8 @@ from podtrain.watch import counted
 TOP = 10  # items kept of each list, as in the published code
 BATCH = 256
 TEXT_BEAMS = 7  # the paper's 21 beams are three times the same 7 (exp.py: no diversity penalty)
-METHODS = ("exact", "beam")
-Found = dict[str, dict[str, Any]]
+UNSEEN_RULE = "item-knn unseen"
+Found = dict[str, dict[str, Any]]  # by method or rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +44,26 @@ class Question:
 def evaluate(
     run: Run, shards: Shards, asked: Asked, tasks: tuple[str, ...], question: Question
 ) -> dict[str, Found]:
-    """Evaluate tasks, write predictions, ranks and results; return {task: {method: found}}.
+    """Evaluate tasks, write predictions, ranks and results; return what was found by task.
 
-    `found` has metrics, users, seconds, and the step of the weights; for rules metrics alone.
+    Of a method: metrics, users, seconds, and the step of the weights; of a rule metrics alone.
     """
     step = read_checkpoint(run.folder / BEST)[1]["step"]
     results: dict[str, Found] = {}
     for task in tasks:
         start = time.monotonic()
+        found: Found
         samples = asked.reader.split(task, question.split)
         if task == "explanation":
             found = _explain(run, shards, asked, samples, question)
         elif question.method == "pod":
             found = _as_published(run, asked, samples, question)
+        elif question.method == "beam":
+            found = _beam(run, asked, samples, question)
         else:
-            found = _rank(run, shards, asked, samples, question)
-        method = "beam" if task == "explanation" and question.method == "exact" else question.method
-        seconds = time.monotonic() - start
-        results[task] = {method: {**found, "step": step, "seconds": seconds}}
+            found = _exact(run, shards, asked, samples, question)
+        same = {"users": len(samples), "step": step, "seconds": time.monotonic() - start}
+        results[task] = {method: {**values, **same} for method, values in found.items()}
         if task != "explanation":
             results[task] |= rule_metrics(shards, task, question.split)
         write_results(run, question.split, task, results[task])
@@ -71,40 +73,72 @@ def evaluate(
 def rule_metrics(shards: Shards, task: str, split: str) -> Found:
     """Return the metrics of the rules on the same users and candidates."""
     rules = Rules.count(shards.interactions())
-    candidates = candidates_of(shards, split).astype(np.int32) if task == "topn" else None
+    if task == "topn":
+        candidates = candidates_of(shards, split).astype(np.int32)
+        return {r: {"metrics": ranking_metrics(rules.rank(r, split, candidates))} for r in RULES}
+    found = {rule: {"metrics": ranking_metrics(rules.rank(rule, split))} for rule in RULES}
+    # the other rules gain .001 by it at most
+    unseen = ranking_metrics(rules.rank("item-knn", split, unseen=True))
+    return found | {UNSEEN_RULE: {"metrics": unseen}}
+
+
+class _Lists:
+    """The best items of each sample and the rank of the right one, batch after batch."""
+
+    def __init__(self, samples: Samples) -> None:
+        n = len(samples)
+        self.samples = samples
+        self.items, self.scores = np.zeros((n, TOP), np.int64), np.full((n, TOP), -np.inf)
+        self.above, self.equal = np.zeros(n, np.int64), np.zeros(n, np.int64)
+
+    def add(self, batch: Batch, items: Ints, scores: Floats, ranks: Ranks) -> None:
+        """Take a batch's lists and ranks."""
+        self.items[batch.rows], self.scores[batch.rows] = items, scores
+        self.above[batch.rows], self.equal[batch.rows] = ranks.above, ranks.equal
+
+    def write(self, run: Run, split: str, method: str) -> dict[str, Any]:
+        """Write predictions and ranks; return the metrics."""
+        task, users, ranks = self.samples.task, self.samples.user_id, self.ranks()
+        write_lists(run, task, split, method, users, self.items, self.scores)
+        write_ranks(run, task, split, method, users, ranks)
+        return {"metrics": ranking_metrics(ranks)}
+
+    def ranks(self) -> Ranks:
+        """Return the ranks of all samples."""
+        return Ranks(self.above, self.equal)
+
+
+def _exact(run: Run, shards: Shards, asked: Asked, samples: Samples, question: Question) -> Found:
+    """Rank the whole catalogue, with and without what was bought; or the candidates of top-N."""
+    split = question.split
+    if samples.task == "topn":
+        candidates, among = candidates_of(shards, split), _Lists(samples)
+        for batch in _batches(samples, question):
+            own = candidates[batch.rows]
+            scores = asked.candidate_scores(batch, own)
+            place = (own == batch.item_id[:, None]).argmax(1)
+            among.add(batch, *best(scores, own), ranks_of(scores, place))
+        return {"exact": among.write(run, split, "exact")}
+    every, unseen, purchases = _Lists(samples), _Lists(samples), shards.interactions()
+    ids = np.arange(1, shards.items + 1)
+    for batch in _batches(samples, question):
+        scores, place = asked.catalogue_scores(batch), batch.item_id.astype(np.int64) - 1
+        every.add(batch, *best(scores, ids), ranks_of(scores, place))
+        scores[purchases.seen(batch.user_id, split)] = -np.inf
+        unseen.add(batch, *best(scores, ids), ranks_of(scores, place))
     return {
-        rule: {"metrics": ranking_metrics(rules.rank(rule, split, candidates))} for rule in RULES
+        "exact": every.write(run, split, "exact"),
+        "unseen": unseen.write(run, split, "unseen"),
     }
 
 
-def _rank(
-    run: Run, shards: Shards, asked: Asked, samples: Samples, question: Question
-) -> dict[str, Any]:
-    """Rank the whole catalogue, or the candidates of the top-N task."""
-    n, beam = len(samples), question.method == "beam"
-    candidates = candidates_of(shards, question.split) if samples.task == "topn" else None
-    items, scores = np.zeros((n, TOP), np.int64), np.full((n, TOP), -np.inf)
-    above, equal = np.zeros(n, np.int64), np.zeros(n, np.int64)
+def _beam(run: Run, asked: Asked, samples: Samples, question: Question) -> Found:
+    """Search the catalogue; for top-N, too, as published: the model is to copy a candidate."""
+    lists = _Lists(samples)
     for batch in _batches(samples, question):
-        rows, target = batch.rows, batch.item_id.astype(np.int64)
-        if beam:
-            # beams are not told the candidates: as published, the model is to copy one of them
-            items[rows], scores[rows] = asked.beam(batch, question.beams, TOP)
-            found = rank_lists(items[rows], target)
-        elif candidates is None:
-            all_scores = asked.catalogue_scores(batch)
-            found = ranks_of(all_scores, target - 1)
-            items[rows], scores[rows] = best(all_scores, np.arange(1, all_scores.shape[1] + 1))
-        else:
-            own = candidates[rows]
-            own_scores = asked.candidate_scores(batch, own)
-            found = ranks_of(own_scores, (own == target[:, None]).argmax(1))
-            items[rows], scores[rows] = best(own_scores, own)
-        above[rows], equal[rows] = found.above, found.equal
-    ranks = Ranks(above, equal)
-    write_lists(run, samples.task, question.split, question.method, samples.user_id, items, scores)
-    write_ranks(run, samples.task, question.split, question.method, samples.user_id, ranks)
-    return {"metrics": ranking_metrics(ranks), "users": n}
+        items, scores = asked.beam(batch, question.beams, TOP)
+        lists.add(batch, items, scores, rank_lists(items, batch.item_id.astype(np.int64)))
+    return {"beam": lists.write(run, question.split, "beam")}
 
 
 def best(scores: Floats, ids: Ints, n: int = TOP) -> tuple[Ints, Floats]:
@@ -125,25 +159,19 @@ def best(scores: Floats, ids: Ints, n: int = TOP) -> tuple[Ints, Floats]:
     return out, out_scores
 
 
-def _as_published(run: Run, asked: Asked, samples: Samples, question: Question) -> dict[str, Any]:
+def _as_published(run: Run, asked: Asked, samples: Samples, question: Question) -> Found:
     """Rank as the published code: free text, read as a number, a random item where it is none."""
-    n = len(samples)
-    items, scores = np.zeros((n, TOP), np.int64), np.zeros((n, TOP))
-    unreadable = 0
+    lists, unreadable = _Lists(samples), 0
     for batch in _batches(samples, question):
-        found, scores[batch.rows], failed = pod_items(asked, batch, question.beams, TOP)
-        items[batch.rows] = found
+        items, scores, failed = pod_items(asked, batch, question.beams, TOP)
+        lists.add(batch, items, scores, rank_lists(items, batch.item_id.astype(np.int64)))
         unreadable += failed
-    write_lists(run, samples.task, question.split, "pod", samples.user_id, items, scores)
-    ranks = rank_lists(items, samples.item_id.astype(np.int64))
-    write_ranks(run, samples.task, question.split, "pod", samples.user_id, ranks)
-    metrics = pod_ranking_metrics(items.tolist(), samples.item_id)
-    return {"metrics": metrics, "users": n, "random_items": unreadable}
+    lists.write(run, question.split, "pod")
+    metrics = pod_ranking_metrics(lists.items.tolist(), samples.item_id)
+    return {"pod": {"metrics": metrics, "random_items": unreadable}}
 
 
-def _explain(
-    run: Run, shards: Shards, asked: Asked, samples: Samples, question: Question
-) -> dict[str, Any]:
+def _explain(run: Run, shards: Shards, asked: Asked, samples: Samples, question: Question) -> Found:
     """Write the sentences of a split and compare them with those that people wrote."""
     n, pod = len(samples), question.method == "pod"
     texts, scores = [""] * n, np.zeros(n)
@@ -157,8 +185,7 @@ def _explain(
         references = cut_references(asked.reader.tokens, references)
     method = "pod" if pod else "beam"
     write_texts(run, question.split, method, samples.user_id, samples.item_id, scores, texts)
-    features = _features(shards, samples)
-    return {"metrics": text_metrics(texts, references, features), "users": n}
+    return {method: {"metrics": text_metrics(texts, references, _features(shards, samples))}}
 
 
 def _features(shards: Shards, samples: Samples) -> list[str]:

@@ -17,7 +17,7 @@ from podtrain.evaluate.files import read_results
 from podtrain.report.gallery import gallery
 from podtrain.report.published import published
 from podtrain.report.svg import Point, curves
-from podtrain.report.tables import METHODS, TEXT_COLUMNS
+from podtrain.report.tables import METHODS, RULE_NAMES, TEXT_COLUMNS
 from podtrain.rules import RULES
 from podtrain.train.run import METRICS, Run
 
@@ -227,7 +227,7 @@ Row = tuple[str, str, dict[str, float]]  # kind, name, metrics
 
 def _rows(run: Run, split: str, task: str, found: Found) -> list[Row]:
     rows = [("model", METHODS[m], found[m]["metrics"]) for m in METHODS if m in found]
-    rows += [("rule", rule, found[rule]["metrics"]) for rule in RULES if rule in found]
+    rows += [("rule", n, found[rule]["metrics"]) for rule, n in RULE_NAMES.items() if rule in found]
     known = published(task, run.description["dataset"]) if split == "test" else {}
     if known:
         leaky = ", leaky data" if run.description["reading"] == "clean" else ""

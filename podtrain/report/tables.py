@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from podtrain.evaluate.evaluate import UNSEEN_RULE
 from podtrain.metrics.compare import Comparison
 from podtrain.recommend import Product
 from podtrain.report.published import published
@@ -14,9 +15,11 @@ from podtrain.rules import RULES
 
 METHODS = {
     "exact": "model, every item scored",
+    "unseen": "model, bought items left out",
     "beam": "model, beam search",
     "pod": "model, as published",
 }
+RULE_NAMES = {**{rule: rule for rule in RULES}, UNSEEN_RULE: "item-knn, bought items left out"}
 RANK_COLUMNS = tuple(f"{name}@{k}" for k in (1, 5, 10) for name in ("hit", "ndcg"))
 TEXT_COLUMNS = (
     *("bleu1", "bleu4", "rouge1", "rouge2", "rougeL"),
@@ -49,7 +52,7 @@ def _rows(
     dataset: str, task: str, found: dict[str, dict[str, Any]]
 ) -> list[tuple[str, dict[str, float]]]:
     rows = [(METHODS[m], found[m]["metrics"]) for m in METHODS if m in found]
-    rows += [(rule, found[rule]["metrics"]) for rule in RULES if rule in found]
+    rows += [(name, found[rule]["metrics"]) for rule, name in RULE_NAMES.items() if rule in found]
     if known := published(task, dataset):
         rows.append(("POD as published (leaky data)", known))
     return rows
@@ -82,13 +85,16 @@ def products_table(title: str, products: list[Product]) -> Table:
     scored = any(p.score is not None for p in products)
     titled = any(p.title for p in products)
     table = Table(title=title, title_justify="left")
+    explained = any(p.why for p in products)
     columns = ["", "item", "asin", *(["title"] if titled else []), *(["log p"] if scored else [])]
+    columns += ["why"] if explained else []
     for column in columns:
         table.add_column(column, justify="right" if column in ("", "item", "log p") else "left")
     for n, p in enumerate(products, 1):
         row = [str(n), str(p.item_id), p.asin]
         row += [p.title or ""] if titled else []
         row += [f"{p.score:.2f}"] if p.score is not None else []
+        row += [p.why or ""] if explained else []
         table.add_row(*(Text(cell) for cell in row))
     return table
 

@@ -1,0 +1,683 @@
+"""Training: a run is a function of its options and its dataset, however often it is stopped."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, fields, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from podprep.engine import Machine
+from podprep.recipe.inputs import Inputs as Sources
+from podprep.recipe.options import BuildOptions
+from podprep.recipe.pipeline import build
+from podprep.recipe.templates import load_templates
+from podprep.shards import write_manifest
+from podtrain.config import FitConfig
+from podtrain.data.shards import TASKS, Shards
+from podtrain.data.stream import Batch
+from podtrain.errors import PodError
+from podtrain.model.checkpoint import read_checkpoint, weights
+from podtrain.model.pod import Inputs, Pod
+from podtrain.train import loop
+from podtrain.train.loop import Report, fit
+from podtrain.train.parallel import Ranks, ranks
+from podtrain.train.run import BEST, LAST, METRICS, RUN, Run
+from tests.conftest import arithmetic_rows, write_dump
+
+SMALL = FitConfig(base="tiny", batch_size=8, epochs=2, lr=3e-3, precision="fp32", device="cpu")
+EPOCH = 12  # steps: 2 of sequential, 2 of topn, 8 of explanation
+VALID = [("valid", task) for task in (*TASKS, "all")]
+
+
+def tiny_shards(folder: Path) -> Shards:
+    """A dataset of 16 users and 9 items."""
+    inputs = Sources(
+        dataset="tiny",
+        options=BuildOptions(negatives=3, rounds=2),
+        templates=load_templates(),
+        dump=write_dump(folder / "dump.gz", arithmetic_rows(16, 9, 6)),
+    )
+    machine = Machine(threads=1, memory=1 << 30)
+    build(inputs, machine, folder / "shards", progress=lambda *_: None)
+    return Shards.open(folder / "shards")
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    return tiny_shards(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def train(folder: Path, shards: Shards, config: FitConfig = SMALL, **more: Any) -> Run:
+    return fit(folder, config, shards, more.pop("ranks", Ranks()), lambda _: None, **more)
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """Every bit of the weights and the optimizer, the progress and the metrics."""
+    found: dict[str, Any] = {"metrics": (folder / METRICS).read_text()}
+    for name in (LAST, BEST):
+        tensors, found[name] = read_checkpoint(folder / name)
+        for key, value in tensors.items():
+            found[f"{name} {key}"] = hashlib.sha256(value.numpy().tobytes()).hexdigest()
+    return found
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def whole(shards: Shards, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a run that nobody stopped comes to."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(folder, shards)
+    return outcome(folder)
+
+
+# The same again, and on from anywhere
+
+
+def test_training_twice_is_the_same_to_the_bit(
+    whole: dict[str, Any], shards: Shards, tmp_path: Path
+) -> None:
+    torch.manual_seed(99)  # what else draws does not matter
+    train(tmp_path, shards)
+    assert outcome(tmp_path) == whole
+    assert len(whole) > 3 * len(weights(Run.open(tmp_path).model(LAST)))
+
+
+class StoppedError(Exception):
+    """Where a test ends a run."""
+
+
+MOMENTS = ["_step", "_log", "_validate", "_save", "write_checkpoint"]
+
+
+def stop(patch: pytest.MonkeyPatch, moment: int) -> None:
+    """End a run before the moment of this number: a step, a log, a file or what leads to it."""
+    left = [moment]
+
+    def counted(call: Any) -> Any:
+        def wrapped(*args: Any) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                raise StoppedError
+            return call(*args)
+
+        return wrapped
+
+    for name in MOMENTS:
+        owner = loop if name == "write_checkpoint" else loop._Fit
+        patch.setattr(owner, name, counted(getattr(owner, name)))
+
+
+@pytest.fixture(scope="module")
+def logged(shards: Shards, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
+    """What a run that nobody stopped comes to, by how often it logs."""
+    found = {}
+    for steps in (1, 5):
+        folder = tmp_path_factory.mktemp("logged")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "LOG_STEPS", steps)
+            train(folder, shards)
+        found[steps] = outcome(folder)
+    return found
+
+
+@settings(max_examples=5, deadline=None, derandomize=True)
+@given(st.lists(st.integers(1, 45), min_size=1, max_size=2), st.sampled_from([1, 5]))
+@example([0], 5)  # before there is a checkpoint
+@example([22], 5)  # validated, best weights not written
+@example([24], 5)  # nor the checkpoint
+@example([4, 3], 1)
+def test_a_run_that_was_stopped_goes_on_as_if_never(
+    shards: Shards,
+    logged: dict[int, Any],
+    tmp_path_factory: pytest.TempPathFactory,
+    moments: list[int],
+    log_steps: int,
+) -> None:
+    folder = tmp_path_factory.mktemp("stopped")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "LOG_STEPS", log_steps)
+        for n, moment in enumerate(moments):
+            with pytest.MonkeyPatch.context() as inner:
+                stop(inner, moment)
+                try:
+                    train(folder, shards, resume=n > 0, save_seconds=0)
+                except StoppedError:
+                    continue
+                break
+        train(folder, shards, resume=True, save_seconds=0)
+    assert outcome(folder) == logged[log_steps]
+
+
+def test_a_run_that_has_ended_stays_as_it_is(
+    whole: dict[str, Any], shards: Shards, tmp_path: Path
+) -> None:
+    train(tmp_path, shards)
+    before = (tmp_path / LAST).stat().st_mtime_ns
+    train(tmp_path, shards, resume=True)
+    assert outcome(tmp_path) == whole
+    assert (tmp_path / LAST).stat().st_mtime_ns == before
+
+
+# Other processes
+
+
+@pytest.fixture(scope="module")
+def processes() -> Any:
+    """Processes that begin where the libraries are loaded and nothing has run."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.test_fit"])
+    return context
+
+
+def work(folder: Path, shards: Path, config: FitConfig, rank: int, count: int, port: int) -> None:
+    """Train as one of several processes; alone, slowly, with a checkpoint at every step."""
+    torch.set_num_threads(1)
+    loop.LOG_STEPS = 1
+    loop.CLIP = float("inf") if count > 1 else loop.CLIP  # it would hide a factor, as Adam does
+    named = {"RANK": rank, "WORLD_SIZE": count, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
+    os.environ |= {name: str(value) for name, value in named.items()}
+
+    def watch(_: Report) -> None:
+        time.sleep(0.05 if count == 1 else 0)
+
+    with ranks(torch.device("cpu")) as own:
+        seconds = 0 if count == 1 else 300
+        fit(folder, config, Shards.open(shards), own, watch, save_seconds=seconds)
+
+
+def test_a_killed_process_goes_on_as_if_never(
+    shards: Shards,
+    logged: dict[int, Any],
+    tmp_path: Path,
+    processes: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "killed"
+    process = processes.Process(target=work, args=(folder, shards.folder, SMALL, 0, 1, 0))
+    process.start()
+    lines = 0
+    while lines < 5:
+        assert process.is_alive()
+        time.sleep(0.01)
+        if (folder / METRICS).exists():
+            lines = (folder / METRICS).read_text().count("\n")
+    process.kill()
+    process.join()
+    assert process.exitcode == -9
+    assert 4 <= read_checkpoint(folder / LAST)[1]["step"] < 2 * EPOCH
+    monkeypatch.setattr(loop, "LOG_STEPS", 1)
+    train(folder, shards, resume=True)
+    assert outcome(folder) == logged[1]
+
+
+@pytest.mark.parametrize(("schedule", "dropout"), [("alternate", 0), ("mixed", 0), ("mixed", 0.1)])
+def test_two_processes_train_what_one_does(
+    shards: Shards,
+    tmp_path: Path,
+    processes: Any,
+    schedule: str,
+    dropout: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Batches of 5: the last of 16 samples has one, and the second process none of them."""
+    config = replace(SMALL, schedule=schedule, dropout=dropout, batch_size=5, epochs=1, lr=3e-4)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    both = [
+        processes.Process(
+            target=work, args=(tmp_path / "two", shards.folder, config, rank, 2, port)
+        )
+        for rank in range(2)
+    ]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+        assert process.exitcode == 0
+    if dropout:
+        assert all(np.isfinite(line["value"]) for line in metrics(tmp_path / "two"))
+        return
+    monkeypatch.setattr(loop, "LOG_STEPS", 1)
+    monkeypatch.setattr(loop, "CLIP", float("inf"))
+    train(tmp_path / "one", shards, config)
+    one, two = (read_checkpoint(tmp_path / name / LAST) for name in ("one", "two"))
+    assert one[1]["step"] == two[1]["step"] > 1
+    for name, parameter in one[0].items():
+        if not name.startswith("optimizer/"):
+            torch.testing.assert_close(two[0][name], parameter, rtol=0, atol=1e-5)
+        if "/exp_avg/" in name:  # the gradients, averaged
+            largest = float(parameter.abs().max())
+            torch.testing.assert_close(two[0][name], parameter, rtol=1e-2, atol=1e-3 * largest)
+    for a, b in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
+        assert a | {"value": 0} == b | {"value": 0}
+        assert a["value"] == pytest.approx(b["value"], abs=1e-4)
+
+
+# What is trained on
+
+
+def one_batch(model: Pod, parts: list[Batch]) -> Tensor:
+    """The mean loss of all parts as one padded batch, through transformers."""
+    inputs = [Inputs.of(part, torch.device("cpu")) for part in parts]
+    embedded = [model.embed(x) for x in inputs]
+    length = max(e.shape[1] for e, _ in embedded)
+    target = max(x.labels.shape[1] for x in inputs)
+    out = model.t5(
+        inputs_embeds=torch.cat([F.pad(e, (0, 0, 0, length - e.shape[1])) for e, _ in embedded]),
+        attention_mask=torch.cat([F.pad(m, (0, length - m.shape[1])) for _, m in embedded]),
+        labels=torch.cat(
+            [F.pad(x.labels, (0, target - x.labels.shape[1]), value=-100) for x in inputs]
+        ),
+    )
+    return out.loss
+
+
+@pytest.mark.parametrize("schedule", ["mixed", "alternate"])
+def test_a_step_has_the_gradient_of_one_padded_batch(
+    shards: Shards, tmp_path: Path, schedule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks: list[list[str]] = []
+    real = loop._Fit._step
+
+    def step(self: Any, parts: list[Batch], number: int) -> list[Tensor]:
+        model = self.model
+        expected = torch.autograd.grad(one_batch(model, parts), list(model.parameters()))
+        losses = real(self, parts, number)
+        largest = float(max(g.abs().max() for g in expected))
+        for (name, p), gradient in zip(model.named_parameters(), expected, strict=True):
+            torch.testing.assert_close(
+                p.grad, gradient, rtol=1e-4, atol=1e-6 * largest, msg=lambda m, n=name: f"{n}: {m}"
+            )
+        tasks.append([part.task for part in parts])
+        return losses
+
+    monkeypatch.setattr(loop, "CLIP", float("inf"))
+    monkeypatch.setattr(loop._Fit, "_step", step)
+    train(tmp_path, shards, replace(SMALL, schedule=schedule, dropout=0, epochs=1))
+    if schedule == "mixed":
+        assert tasks == [list(TASKS)] * -(-64 // 3)  # explanations are the most
+    else:
+        assert tasks == [[TASKS[i % 3]] for i in range(EPOCH)]
+
+
+def test_a_gradient_too_large_is_cut(
+    shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norms: list[float] = []
+    real = torch.optim.AdamW.step
+
+    def step(self: Any, *args: Any) -> Any:
+        held = [p.grad.norm() for group in self.param_groups for p in group["params"]]
+        norms.append(float(torch.stack(held).norm()))
+        return real(self, *args)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    monkeypatch.setattr(loop, "CLIP", 0.01)
+    train(tmp_path, shards, replace(SMALL, epochs=1))
+    assert norms == pytest.approx([0.01] * EPOCH, rel=1e-3)
+
+
+def test_the_rate_rises_and_falls_in_a_line(
+    shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+    real = torch.optim.AdamW.step
+
+    def step(self: Any, *args: Any) -> Any:
+        assert len({group["lr"] for group in self.param_groups}) == 1
+        rates.append(self.param_groups[0]["lr"])
+        return real(self, *args)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    train(tmp_path, shards, replace(SMALL, warmup=0.25, lr=0.006))
+    up, down = np.arange(1, 7) / 6, np.arange(18, 0, -1) / 18
+    np.testing.assert_allclose(rates, 0.006 * np.concatenate([up, down]))
+
+
+@pytest.mark.parametrize("init", ["random", "spectral"])
+def test_items_that_start_from_purchases_move_slowly(
+    init: str, shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its first step Adam moves whatever has a gradient by the rate."""
+    moved: dict[str, Tensor] = {}
+    real = loop._Fit._step
+
+    def step(self: Any, parts: list[Batch], number: int) -> list[Tensor]:
+        if number:
+            raise StoppedError
+        before = {n: p.detach().clone() for n, p in weights(self.model).items()}
+        losses = real(self, parts, number)
+        for name, p in weights(self.model).items():
+            moved[name] = (p.detach() - before[name]).abs().flatten(1).amax(1) if p.ndim > 1 else p
+        return losses
+
+    monkeypatch.setattr(loop._Fit, "_step", step)
+    config = replace(SMALL, init=init, lr=0.01, warmup=0, tasks=("topn",))
+    with pytest.raises(StoppedError):
+        train(tmp_path, shards, config)
+    first = int(Run.open(tmp_path).tokens().items(1).values[0])
+    items = torch.zeros(len(moved["read"]), dtype=torch.bool)
+    items[first : first + shards.items] = True
+    share = 1.0 if init == "random" else loop.ITEM_RATE
+    for name in ("read", "t5.shared.weight"):
+        mine = items[: len(moved[name])]
+        assert moved[name][mine].max().item() == pytest.approx(share * 0.01, rel=0.02)
+        assert moved[name][~mine].max().item() == pytest.approx(0.01, rel=0.02)
+    assert moved["prompts"].max().item() == pytest.approx(0.01, rel=0.02)
+
+
+# Validation, the best weights, the end
+
+
+def test_training_stops_when_validation_has_had_enough_and_keeps_the_best(
+    shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses by script; patience begins anew with each new best."""
+    script = [5.0, 4.0, 6.0, 3.0, 7.0, 3.0, 1.0]
+    at: list[dict[str, Tensor]] = []
+    real_validate, real_forward = loop._Fit._validate, Pod.forward
+
+    def validate(self: Any) -> None:
+        at.append({n: p.detach().clone() for n, p in weights(self.model).items()})
+        real_validate(self)
+
+    def forward(self: Pod, x: Inputs) -> Tensor:
+        if self.training:
+            return real_forward(self, x)
+        # other tasks are better and worse by as much: their mean counts
+        return (script[len(at) - 1] + TASKS.index(x.task) - 1) * (x.labels >= 0).sum()
+
+    monkeypatch.setattr(loop._Fit, "_validate", validate)
+    monkeypatch.setattr(Pod, "forward", forward)
+    run = train(tmp_path, shards, replace(SMALL, patience=2, epochs=9, batch_size=16))
+    means = [line for line in metrics(tmp_path) if line["task"] == "all"]
+    assert [line["value"] for line in means] == script[:6]
+    best, state = read_checkpoint(tmp_path / BEST)
+    assert (state["step"], state["loss"]) == (means[3]["step"], 3.0)
+    assert best.keys() == at[3].keys()
+    assert all(torch.equal(best[name], value) for name, value in at[3].items())
+    assert not torch.equal(best["whole"], at[5]["whole"])
+    last, progress = read_checkpoint(tmp_path / LAST)
+    assert progress["finished"]
+    assert torch.equal(last["whole"], at[5]["whole"])
+    assert "no more gain), best mean validation loss 3.0000 at step 24" in run.summary()
+
+
+def test_validation_is_the_mean_loss_of_tokens_and_the_best_step_its_least(
+    shards: Shards, tmp_path: Path
+) -> None:
+    run = train(tmp_path, shards, replace(SMALL, epochs=4, lr=0.03))
+    valid = [line for line in metrics(tmp_path) if line["event"] == "valid"]
+    means = {}
+    for step, lines in groupby(valid, key=lambda line: line["step"]):
+        *each, mean = lines
+        assert [line["task"] for line in each] == list(TASKS)
+        assert mean["value"] == pytest.approx(np.mean([line["value"] for line in each]))
+        means[step] = mean["value"]
+    assert list(means) == [EPOCH * n for n in range(1, 5)]
+    state = read_checkpoint(tmp_path / BEST)[1]
+    assert state == {"step": min(means, key=means.__getitem__), "loss": min(means.values())}
+    reader = run.reader(shards)
+    with torch.no_grad():
+        for task in TASKS:
+            total = tokens = 0.0
+            for batch in reader.split(task, "valid").by_length(3):
+                total += run.model()(Inputs.of(batch, torch.device("cpu"))).item()
+                tokens += batch.target_tokens
+            told = next(
+                line["value"]
+                for line in valid
+                if (line["step"], line["task"]) == (state["step"], task)
+            )
+            assert total / tokens == pytest.approx(told, abs=1e-5)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_spares_its_checkpoint(
+    shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = loop._Fit._rate
+    monkeypatch.setattr(loop, "LOG_STEPS", 4)
+    train(tmp_path / "good", shards, replace(SMALL, epochs=1))
+    monkeypatch.setattr(
+        loop._Fit, "_rate", lambda self, step: 1e38 if step >= 5 else real(self, step)
+    )
+    with pytest.raises(PodError, match=r"loss of \w+ is (nan|inf) near step 8: lower --lr"):
+        train(tmp_path / "bad", shards, replace(SMALL, epochs=1), save_seconds=0)
+    tensors, state = read_checkpoint(tmp_path / "bad" / LAST)
+    assert state["step"] == 4
+    assert all(value.isfinite().all() for value in tensors.values())
+    assert all(np.isfinite(line["value"]) for line in metrics(tmp_path / "bad"))
+    monkeypatch.setattr(loop._Fit, "_rate", real)
+    train(tmp_path / "bad", shards, replace(SMALL, epochs=1), resume=True)
+    assert outcome(tmp_path / "bad") == outcome(tmp_path / "good")
+
+
+def test_who_watches_is_told_how_far(shards: Shards, tmp_path: Path) -> None:
+    told: list[Report] = []
+    fit(tmp_path, SMALL, shards, Ranks(), told.append)
+    assert [(r.step, r.steps, r.epoch) for r in told] == [(12, 24, 1.0), (24, 24, 2.0)]
+    assert set(told[-1].losses) == {*VALID, *(("train", task) for task in TASKS)}
+    assert all(r.samples_per_second > 0 for r in told)
+
+
+# Every option matters
+
+OTHER: dict[str, dict[str, Any]] = {
+    "base": {"base": "compact"},
+    "tasks": {"tasks": ("sequential", "topn")},
+    "prompts": {"prompts": 0},
+    "whole_words": {"whole_words": False},
+    "id_digits": {"id_digits": 1},
+    "init": {"init": "random"},
+    "schedule": {"schedule": "mixed"},
+    "batch_size": {"batch_size": 7},
+    "lr": {"lr": 2e-3},
+    "warmup": {"warmup": 0.5},
+    "weight_decay": {"weight_decay": 0.5},
+    "dropout": {"dropout": 0.3},
+    "epochs": {"epochs": 2},
+    "patience": {"patience": 2},
+    "precision": {"precision": "bf16"},
+    "compile": {"compile": True},
+    "device": {"device": "cuda"},
+    "seed": {"seed": 1},
+}
+ONCE = replace(SMALL, epochs=1)
+
+
+def observed(folder: Path, shards: Shards, config: FitConfig) -> dict[str, Any]:
+    """The weights a run comes to, its steps, and whether it was compiled or refused."""
+    compiled: list[bool] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        patch.setattr(torch, "compile", lambda model, **_: compiled.append(True) or model)
+        try:
+            train(folder, shards, config)
+        except PodError as error:
+            return {"refused": str(error)}
+    tensors, state = read_checkpoint(folder / LAST)
+    found: dict[str, Any] = {k: v.tolist() for k, v in tensors.items() if "optimizer" not in k}
+    return found | {"steps": state["step"], "compiled": compiled, "metrics": metrics(folder)}
+
+
+@pytest.fixture(scope="module")
+def once(shards: Shards, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return observed(tmp_path_factory.mktemp("once"), shards, ONCE)
+
+
+@pytest.mark.parametrize("option", [f.name for f in fields(FitConfig)])
+def test_every_option_matters(
+    option: str,
+    once: dict[str, Any],
+    shards: Shards,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if option == "patience":
+        real = Pod.forward
+        monkeypatch.setattr(  # no validation is better than another
+            Pod, "forward", lambda self, x: real(self, x) if self.training else x.mask.sum() * 0.0
+        )
+        for n in (1, 2):
+            config = replace(SMALL, epochs=9, batch_size=16, patience=n)
+            assert observed(tmp_path / str(n), shards, config)["steps"] == EPOCH // 2 * (1 + n)
+        return
+    changed = observed(tmp_path, shards, replace(ONCE, **OTHER[option]))
+    if option == "device":
+        assert "sees no GPU" in changed["refused"]
+    elif option == "compile":
+        assert changed == once | {"compiled": [True]}
+    elif option == "epochs":
+        assert changed["steps"] == 2 * once["steps"]
+    else:
+        assert "refused" not in changed
+        assert any(changed.get(name) != value for name, value in once.items() if "." in name)
+        mine, theirs = (
+            [line["value"] for line in run["metrics"] if line["task"] == "topn"]
+            for run in (changed, once)
+        )
+        assert mine[-1] != theirs[-1]
+
+
+def test_prompts_and_whole_words_are_read(shards: Shards, tmp_path: Path) -> None:
+    run = train(tmp_path, shards, ONCE)
+    batch = next(run.reader(shards).split("topn", "valid").by_length(4))
+    x = Inputs.of(batch, torch.device("cpu"))
+    losses = {}
+    for taken in ("nothing", "prompts", "whole", "read"):
+        model = run.model()
+        with torch.no_grad():
+            if taken != "nothing":
+                getattr(model, taken).zero_()
+            losses[taken] = model(x).item()
+    assert len(set(losses.values())) == 4
+
+
+# What a folder holds
+
+
+@pytest.mark.parametrize("option", sorted(set(OTHER) - {"device", "compile", "tasks"}))
+def test_a_run_is_not_resumed_with_another_option(option: str, begun: Path, shards: Shards) -> None:
+    with pytest.raises(PodError, match=rf"has {option} = .*resume with the same options"):
+        train(begun, shards, replace(SMALL, **{"epochs": 3} | OTHER[option]), resume=True)
+
+
+@pytest.fixture(scope="module")
+def begun(shards: Shards, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped at its first step."""
+    folder = tmp_path_factory.mktemp("begun")
+    with pytest.MonkeyPatch.context() as patch:
+        stop(patch, 1)
+        with pytest.raises(StoppedError):
+            train(folder, shards, replace(SMALL, epochs=3))
+    return folder
+
+
+def test_a_run_is_not_resumed_with_other_tasks_or_another_dataset(
+    begun: Path, shards: Shards
+) -> None:
+    config = replace(SMALL, epochs=3)
+    with pytest.raises(PodError, match=r"has tasks = .*resume with the same options"):
+        train(begun, shards, replace(config, tasks=("topn",)), resume=True)
+    other = Shards(shards.folder, shards.manifest | {"manifest_sha256": "0" * 64})
+    with pytest.raises(PodError, match=r"was trained on another dataset than .*: give that"):
+        train(begun, other, config, resume=True)
+
+
+def test_a_run_is_not_trained_over(begun: Path, shards: Shards) -> None:
+    with pytest.raises(PodError, match=r"holds a run: go on with --resume, or .* --out"):
+        train(begun, shards, replace(SMALL, epochs=3))
+    assert read_checkpoint(begun / LAST)[1]["step"] == 0
+
+
+def test_a_run_can_be_asked_for_a_resume_before_it_is_there(
+    whole: dict[str, Any], shards: Shards, tmp_path: Path
+) -> None:
+    train(tmp_path / "new", shards, resume=True)
+    assert outcome(tmp_path / "new") == whole
+
+
+def test_a_task_that_has_no_samples_is_told(shards: Shards, tmp_path: Path) -> None:
+    files = {n: f for n, f in shards.manifest["files"].items() if "task=explanation" not in n}
+    manifest = shards.manifest | {"files": files}
+    with pytest.raises(
+        PodError, match=r"has no explanation samples, only sequential, topn: .*--tasks"
+    ):
+        train(tmp_path, Shards(shards.folder, manifest), replace(SMALL, tasks=("explanation",)))
+    assert not (tmp_path / RUN).exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is no run .*make one with podtrain fit"),
+        ("{", "is damaged: train again"),
+        ("[]", "is damaged: train again"),
+        ('{"run_version": 99}', "has version 99, this podtrain reads 1: train again"),
+    ],
+)
+def test_a_folder_that_holds_no_run_is_told(
+    tmp_path: Path, content: str | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / RUN).write_text(content)
+    with pytest.raises(PodError, match=message):
+        Run.open(tmp_path)
+
+
+def test_a_run_says_what_it_was_made_with(begun: Path, shards: Shards) -> None:
+    run = Run.open(begun)
+    expected = replace(SMALL, epochs=3, tasks=TASKS, id_digits=0, init="spectral")
+    assert run.config == expected
+    assert run.description["parameters"] == sum(p.numel() for p in run.model(LAST).parameters())
+    assert run.description["manifest_sha256"] == shards.sha256
+    assert json.loads((begun / RUN).read_text())["config"]["tasks"] == list(TASKS)
+    assert asdict(run.config) == asdict(expected)
+
+
+def test_a_run_opens_its_dataset_and_no_other(begun: Path, shards: Shards, tmp_path: Path) -> None:
+    run = Run.open(begun)
+    assert run.shards().sha256 == shards.sha256
+    assert run.shards(shards.folder).folder == shards.folder
+    write_manifest(tmp_path, shards.manifest | {"rows": {}})
+    with pytest.raises(PodError, match=r"is not the dataset that .* --shards"):
+        run.shards(tmp_path)
+    run.description["shards"] = str(tmp_path / "gone")
+    with pytest.raises(PodError, match=r"no longer at .*gone: say where, --shards"):
+        run.shards()
+
+
+def test_a_tokenizer_that_is_damaged_is_told(begun: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path, Run.open(begun).description)
+    (tmp_path / "tokenizer").mkdir()
+    with pytest.raises(PodError, match="tokenizer is damaged: train again"):
+        run.tokens()
+    for file in (begun / "tokenizer").iterdir():
+        (tmp_path / "tokenizer" / file.name).write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(PodError, match="tokenizer is damaged: train again"):
+        run.tokens()
