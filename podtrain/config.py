@@ -31,6 +31,7 @@ class FitConfig:
     warmup: float = 0.02  # share of all steps until it is reached; then it falls to 0 in a line
     weight_decay: float = 0.01
     dropout: float = 0.1
+    user_dropout: float = 0.0  # share of the sequential task's prompts that hide their user
     epochs: int = 100  # a round of every task's samples, at most so many times
     patience: int = 5  # validations in a row without a better mean loss
     precision: str = "auto"  # bf16 where the processor has it
@@ -54,6 +55,7 @@ class FitConfig:
         _within("warmup", self.warmup, 0, 1)
         _within("weight_decay", self.weight_decay, 0, 10)
         _within("dropout", self.dropout, 0, 0.9)
+        _within("user_dropout", self.user_dropout, 0, 1)
         _within("seed", self.seed, 0, 2**31)
         _within("id_digits", self.id_digits or 0, 0, 6)
         if self.schedule == "mixed" and 0 < self.batch_size < len(self.tasks):

@@ -104,6 +104,7 @@ OUTSIDE: dict[str, list[Any]] = {
     "warmup": [-0.1, 1.5],
     "weight_decay": [-0.1],
     "dropout": [-0.1, 0.95],
+    "user_dropout": [-0.1, 1.1],
     "epochs": [0],
     "patience": [0],
     "precision": ["fp16"],

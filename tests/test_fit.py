@@ -457,24 +457,34 @@ def test_validation_is_the_mean_loss_of_tokens_and_the_best_step_its_least(
             assert total / tokens == pytest.approx(told, abs=1e-5)
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_spares_its_checkpoint(
+def test_a_loss_that_is_no_number_ends_the_run_and_spares_its_weights(
+    shards: Shards, logged: dict[int, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "LOG_STEPS", 1)
+    steps = iter(range(10**6))
+    real = Pod.forward
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Pod, "forward", lambda self, x: real(self, x) * (torch.nan if next(steps) == 6 else 1)
+        )
+        with pytest.raises(PodError, match=r"a loss of nan .*lower --lr .* keeps what was before"):
+            train(tmp_path, shards, save_seconds=0)
+    tensors, state = read_checkpoint(tmp_path / LAST)
+    assert state["step"] == 6
+    assert all(value.isfinite().all() for value in tensors.values())
+    assert all(np.isfinite(line["value"]) for line in metrics(tmp_path))
+    train(tmp_path, shards, resume=True)
+    assert outcome(tmp_path) == logged[1]
+
+
+def test_a_rate_that_is_too_high_is_told(
     shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = loop._Fit._rate
-    monkeypatch.setattr(loop, "LOG_STEPS", 4)
-    train(tmp_path / "good", shards, replace(SMALL, epochs=1))
-    monkeypatch.setattr(
-        loop._Fit, "_rate", lambda self, step: 1e38 if step >= 5 else real(self, step)
-    )
-    with pytest.raises(PodError, match=r"loss of \w+ is (nan|inf) near step 8: lower --lr"):
-        train(tmp_path / "bad", shards, replace(SMALL, epochs=1), save_seconds=0)
-    tensors, state = read_checkpoint(tmp_path / "bad" / LAST)
-    assert state["step"] == 4
-    assert all(value.isfinite().all() for value in tensors.values())
-    assert all(np.isfinite(line["value"]) for line in metrics(tmp_path / "bad"))
-    monkeypatch.setattr(loop._Fit, "_rate", real)
-    train(tmp_path / "bad", shards, replace(SMALL, epochs=1), resume=True)
-    assert outcome(tmp_path / "bad") == outcome(tmp_path / "good")
+    monkeypatch.setattr(loop._Fit, "_rate", lambda self, n: 1e38 if n == 5 else real(self, n))
+    with pytest.raises(PodError, match="lower --lr or take --precision fp32"):
+        train(tmp_path, shards)
+    assert Run.open(tmp_path).model(LAST)
 
 
 def test_who_watches_is_told_how_far(shards: Shards, tmp_path: Path) -> None:
@@ -500,6 +510,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "warmup": {"warmup": 0.5},
     "weight_decay": {"weight_decay": 0.5},
     "dropout": {"dropout": 0.3},
+    "user_dropout": {"user_dropout": 1.0},
     "epochs": {"epochs": 2},
     "patience": {"patience": 2},
     "precision": {"precision": "bf16"},

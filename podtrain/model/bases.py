@@ -58,6 +58,8 @@ def make_base(config: FitConfig, shards: Shards) -> Base:
     own = f"is for {', '.join(SHAPES)}; {config.base} comes with its own"
     if config.id_digits is not None:
         raise PodError(f"id_digits {own} tokenizer: leave it out")
+    if config.user_dropout:
+        raise PodError(f"user_dropout {own} pieces, of which none is a user: leave it out")
     if config.init not in ("auto", "random"):
         raise PodError(f"init {config.init} {own} weights: leave it out")
     t5, tokenizer = _pretrained(config.base, config.dropout)
@@ -108,7 +110,18 @@ def _pretrained(name: str, dropout: float) -> tuple[T5ForConditionalGeneration, 
             )
         config.dropout_rate = dropout
         tokenizer = AutoTokenizer.from_pretrained(name)
-        t5 = T5ForConditionalGeneration.from_pretrained(name, config=config, dtype=torch.float32)
+        loaded: Any = T5ForConditionalGeneration.from_pretrained(
+            name, config=config, dtype=torch.float32, output_loading_info=True
+        )
+        t5, loading = loaded
+        if missing := sorted(loading["missing_keys"]):
+            raise ValueError(f"its weights lack {missing[0]}")
+        if "12" not in tokenizer.decode(
+            tokenizer("item_12", add_special_tokens=False)["input_ids"]
+        ):
+            raise ValueError("it has no tokenizer that knows letters and digits")
+        if len(tokenizer) > config.vocab_size:
+            raise ValueError(f"{len(tokenizer):,} pieces, vectors for {config.vocab_size:,}")
     except PodError:
         raise
     except Exception as error:  # the hub's client and the loaders have a hundred of their own

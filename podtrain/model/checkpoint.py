@@ -7,27 +7,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from podtrain.errors import PodError
 
 FORMAT = "podtrain checkpoint 1"
+OPTIMIZER = "optimizer/"  # begins the names of tensors that are no weights
 
 
 def write_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Write tensors and a JSON state; a reader sees the old file or the new one."""
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {"format": FORMAT, "sha256": _sha256(held), "state": json.dumps(state)}
+    text = json.dumps(state)
+    header = {"format": FORMAT, "sha256": _sha256(held, text), "state": text}
     half = path.with_name(f".{path.name}.writing")
     try:
         save_file(held, half, header)
         with half.open("rb") as file:
             os.fsync(file.fileno())
         half.replace(path)
-    except OSError as error:
-        raise PodError(f"{path} could not be written: {error.strerror or error}") from None
+    except (OSError, SafetensorError) as error:
+        said = getattr(error, "strerror", None) or str(error).split("\n")[0]
+        raise PodError(f"{path} could not be written: {said}") from None
     finally:
         half.unlink(missing_ok=True)
 
@@ -40,14 +43,16 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise PodError(f"{path} is missing: the run has not got that far; podtrain fit --resume")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError):
+        # read once: the file may be replaced at any moment
+        raw = path.read_bytes()
+        tensors = load(raw)
+        length = int.from_bytes(raw[:8], "little")
+        header = json.loads(raw[8 : 8 + length]).get("__metadata__", {})
+    except (SafetensorError, OSError, ValueError, KeyError):
         raise PodError(f"{path} is damaged or no safetensors file: {_MEND}") from None
     if header.get("format") != FORMAT:
         raise PodError(f"{path} is no checkpoint of podtrain: {_MEND}")
-    if header.get("sha256") != _sha256(tensors):
+    if header.get("sha256") != _sha256(tensors, header.get("state", "")):
         raise PodError(f"{path} is damaged, its weights are not those that were written: {_MEND}")
     return tensors, json.loads(header["state"])
 
@@ -64,14 +69,16 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """Put tensors in the place of a model's parameters. Errors: `PodError` if they do not fit."""
     own = weights(model)
+    if extra := next((n for n in tensors if n not in own and not n.startswith(OPTIMIZER)), None):
+        raise PodError(f"{path} is of another model ({extra} does not fit): {_MEND}")
     for name, parameter in own.items():
         if name not in tensors or tensors[name].shape != parameter.shape:
             raise PodError(f"{path} is of another model ({name} does not fit): {_MEND}")
         parameter.copy_(tensors[name])
 
 
-def _sha256(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _sha256(tensors: dict[str, Tensor], state: str) -> str:
+    digest = hashlib.sha256(state.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

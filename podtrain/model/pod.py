@@ -74,6 +74,7 @@ class Pod(nn.Module):
         prompts: int = 3,
         whole_words: bool = True,
         read: int = 0,
+        user_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         d = t5.config.d_model
@@ -84,6 +85,7 @@ class Pod(nn.Module):
         self.prompts = nn.Parameter(torch.randn(len(TASKS), prompts, d) * std)
         self.whole = nn.Parameter(torch.randn(WHOLE_WORDS, d) * std) if whole_words else None
         self.read = nn.Parameter(torch.randn(read, d) * std) if read else None
+        self.user_dropout = user_dropout
         self._apart: Apart | None = None
 
     @property
@@ -101,7 +103,12 @@ class Pod(nn.Module):
         [P; X + w]: the whole-word vector is added to the tokens of ids (module.py:45), and to
         nothing else: not to words, prompts or pads.
         """
-        embedded = F.embedding(x.ids, self.t5.shared.weight if self.read is None else self.read)
+        ids = x.ids
+        if self.training and self.user_dropout and x.task == "sequential":
+            # users are the tokens that are never written; without one, the pad stands there
+            hidden = torch.rand(len(ids), 1, device=ids.device) < self.user_dropout
+            ids = ids.masked_fill(hidden & (ids >= self.t5.config.vocab_size), 0)
+        embedded = F.embedding(ids, self.t5.shared.weight if self.read is None else self.read)
         if self.training and self._apart is not None:
             embedded = embedded + self._apart.of(x)
         if self.whole is not None:

@@ -60,12 +60,12 @@ class Vectors:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             _, s, v = torch.svd_lowrank(matrix, q=min(rank + 16, n), niter=4)
-        root = s[:rank].sqrt().clamp_min(1e-6)
+        root = s[:rank].sqrt()
         read, written = torch.zeros(n, dims), torch.zeros(n, dims)
         # v / root takes a row of associations to the vector that reads it: all rows at once, and
         # the same for rows that lack a fold's users
         projection = torch.zeros(n, dims)
-        projection[:, :rank] = v[:, :rank] / root
+        projection[:, :rank] = v[:, :rank] / root.clamp_min(1e-6)
         read, written[:, :rank] = matrix @ projection, v[:, :rank] * root
         scale = read.square().mean().sqrt().clamp_min(1e-12)
         without = [_associations(purchases, fold) @ projection - read for fold in range(FOLDS)]

@@ -16,22 +16,21 @@ class Window:
     """Losses and samples since the last line of the log."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, list[Tensor]] = {}
+        self.sums: dict[str, Tensor] = {}
         self.tokens: dict[str, int] = {}
         self.samples, self.start = 0, time.monotonic()
 
     def add(self, losses: list[Tensor], parts: list[Batch]) -> None:
         """Add a step; nothing waits for the device."""
         for loss, part in zip(losses, parts, strict=True):
-            self.sums.setdefault(part.task, []).append(loss)
+            self.sums[part.task] = self.sums.get(part.task, torch.zeros_like(loss)) + loss
             self.tokens[part.task] = self.tokens.get(part.task, 0) + part.target_tokens
             self.samples += len(part.user_id)
 
-    def means(self, ranks: Ranks, device: torch.device) -> dict[str, float]:
+    def means(self, ranks: Ranks) -> dict[str, float]:
         """Return the mean loss over target tokens by task."""
         tasks = sorted(self.sums)
-        sums = torch.stack([torch.stack(self.sums[t]).sum().double() for t in tasks]).to(device)
-        totals = ranks.sum(sums).tolist()
+        totals = ranks.sum(torch.stack([self.sums[task] for task in tasks])).tolist()
         return {t: total / self.tokens[t] for t, total in zip(tasks, totals, strict=True)}
 
     def speed(self) -> float:

@@ -24,7 +24,7 @@ from podtrain.data.stream import Reader
 from podtrain.data.tokens import Tokens
 from podtrain.errors import PodError
 from podtrain.model.bases import make_base
-from podtrain.model.checkpoint import load_weights, read_checkpoint
+from podtrain.model.checkpoint import load_weights, read_checkpoint, weights, write_checkpoint
 from podtrain.model.pod import Pod
 
 RUN, LAST, BEST, METRICS = "run.json", "last.safetensors", "best.safetensors", "metrics.jsonl"
@@ -45,7 +45,8 @@ class Run:
         try:
             description = json.loads(path.read_text(encoding="utf-8"))
             found = description["run_version"]
-            FitConfig(**description["config"])
+            if found == RUN_VERSION:
+                FitConfig(**description["config"])
         except OSError:
             raise PodError(
                 f"{folder} is no run (it has no {RUN}): make one with podtrain fit"
@@ -59,8 +60,11 @@ class Run:
         return cls(folder, description)
 
     @classmethod
-    def begin(cls, folder: Path, config: FitConfig, shards: Shards) -> tuple["Run", Pod]:
-        """Make the model and write run.json and the tokenizer. `config` names its tasks."""
+    def begin(cls, folder: Path, config: FitConfig, shards: Shards, state: dict[str, Any]) -> "Run":
+        """Make the model, write it with a state to go on from; run.json comes last.
+
+        `config` names its tasks.
+        """
         torch.manual_seed(config.seed)
         base = make_base(config, shards)
         model = Pod(
@@ -68,6 +72,7 @@ class Run:
             prompts=config.prompts,
             whole_words=config.whole_words,
             read=base.read,
+            user_dropout=config.user_dropout,
         )
         if base.start is not None:
             base.start(model)
@@ -84,6 +89,7 @@ class Run:
                 "t5": base.t5.config.to_dict()
                 | {"scale_decoder_outputs": base.t5.config.scale_decoder_outputs},
                 "read": base.read,
+                "tied": base.t5.lm_head.weight is base.t5.shared.weight,
                 "render": base.render,
             },
             "versions": {"podtrain": __version__}
@@ -91,8 +97,9 @@ class Run:
         }
         folder.mkdir(parents=True, exist_ok=True)
         base.tokenizer.save_pretrained(folder / "tokenizer")
+        write_checkpoint(folder / LAST, weights(model), state)
         write_json(folder / RUN, description)
-        return cls(folder, description), model
+        return cls(folder, description)
 
     @property
     def config(self) -> FitConfig:
@@ -113,11 +120,15 @@ class Run:
         shape = self.description["model"]
         t5_config = T5Config.from_dict(shape["t5"])
         t5_config.scale_decoder_outputs = shape["t5"]["scale_decoder_outputs"]
+        t5 = T5ForConditionalGeneration(t5_config)
+        if not shape["tied"]:  # transformers ties what it makes, not always what it loads
+            t5.lm_head.weight = torch.nn.Parameter(t5.lm_head.weight.detach().clone())
         return Pod(
-            T5ForConditionalGeneration(t5_config),
+            t5,
             prompts=self.config.prompts,
             whole_words=self.config.whole_words,
             read=shape["read"],
+            user_dropout=self.config.user_dropout,
         )
 
     def model(self, which: str = BEST) -> Pod:
