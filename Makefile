@@ -25,8 +25,7 @@ demo: setup
 	rm -rf demo/run
 	$(BIN)/podtrain fit demo/shards --out demo/run --config bench/sample.toml
 	$(BIN)/podtrain evaluate demo/run
-	$(BIN)/podtrain recommend demo/run --user 7 -n 5
-	$(BIN)/podtrain explain demo/run --user 7 --item 12
+	$(BIN)/podtrain recommend demo/run --user 7 -n 5 --why
 	$(BIN)/podtrain report demo/run
 	@echo "demo/stats.html and demo/run/report.html show it all in pictures"
 

@@ -156,6 +156,25 @@ def test_a_user_is_trained_on_items_as_they_are_without_his_fold() -> None:
     assert set(weights(model)) == set(weights(pod()))  # it is no weight
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_users_are_hidden_from_a_share_of_sequential_prompts_in_training(share: float) -> None:
+    """The pad is read in their place."""
+    model = Pod(small_t5("scaled"), read=WORDS + USERS, user_dropout=share)
+    x = some_inputs("sequential", 400, length=6, tokens=WORDS + USERS)
+    x.ids[:, 2] = WORDS + 1
+    shown = model.eval().embed(x)[0]
+    without = model.embed(replace(x, ids=x.ids.masked_fill(x.ids >= WORDS, 0)))[0]
+    torch.manual_seed(0)
+    embedded = model.train().embed(x)[0]
+    hidden = (embedded == without).flatten(1).all(1)
+    assert torch.equal(embedded, torch.where(hidden[:, None, None], without, shown))
+    assert (
+        abs(hidden.double().mean().item() - share) < 5 * (share * (1 - share) / 400) ** 0.5 + 1e-9
+    )
+    topn = replace(x, task="topn")
+    assert torch.equal(model.embed(topn)[0], model.eval().embed(topn)[0])
+
+
 def test_a_task_reads_its_own_prompts_only() -> None:
     model = pod()
     for task in TASKS:
