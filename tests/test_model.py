@@ -22,7 +22,7 @@ from podtrain.model import kernels, spectral
 from podtrain.model.checkpoint import weights
 from podtrain.model.kernels import ByteDropout, projected_loss, with_byte_dropout
 from podtrain.model.pod import WHOLE_WORDS, Apart, Inputs, Pod
-from podtrain.model.spectral import Vectors, start_from
+from podtrain.model.spectral import Vectors, set_apart, start_from
 
 WORDS, USERS, D = 40, 6, 16
 KINDS = ("scaled", "unscaled", "untied")
@@ -521,3 +521,21 @@ def test_a_model_that_has_read_no_item_starts_with_what_sells() -> None:
     bought = np.bincount([i for h in histories for i in h[:-2]], minlength=ITEMS + 1)[1:]
     scores = first_scores(started(histories), [2, FIRST + ITEMS + 1, 3])
     assert np.corrcoef(scores.numpy(), np.log(bought + 0.5))[0, 1] > 0.8
+
+
+def test_a_started_model_is_trained_on_the_purchases_of_others() -> None:
+    """What is read of an item is made as at the start, but without the user's fold."""
+    model, vectors = started(clustered()), Vectors.of(purchases(clustered()), 15, 0)
+    set_apart(model, vectors, FIRST)
+    users = torch.arange(1, 10)
+    items = torch.tensor([1, 8, 9, ITEMS]).repeat(len(users), 1)
+    ids = F.pad(items + FIRST - 1, (1, 1), value=2)  # words before and after
+    read = Inputs("topn", users, ids, 0 * ids, ids > 0, 0 * ids)
+    embedded, at_rest = model.train().embed(read)[0][:, 3:], model.eval().embed(read)[0][:, 3:]
+    expected = torch.stack(
+        [vectors.without[int(user) % spectral.FOLDS][items[0] - 1] for user in users]
+    )
+    torch.testing.assert_close((embedded - at_rest)[:, 1:-1, 1:], expected * spectral.STD)
+    assert torch.equal(embedded[..., 0], at_rest[..., 0])
+    assert torch.equal(embedded[:, [0, -1]], at_rest[:, [0, -1]])
+    assert expected[:, :3].abs().amax((1, 2)).min() > 0.01

@@ -55,25 +55,31 @@ def test_evaluation_writes_what_the_views_read(shards: Path, run: Path) -> None:
 
     counted = ask(
         "SELECT task, method, count(DISTINCT user_id) AS users, max(rank) AS places"
-        " FROM predictions GROUP BY ALL ORDER BY task"
+        " FROM predictions GROUP BY ALL ORDER BY ALL"
     )
     assert [(c["task"], c["method"], c["users"], c["places"]) for c in counted[1:]] == [
         ("sequential", "exact", 430, 10),
+        ("sequential", "unseen", 430, 10),
         ("topn", "exact", 430, 10),
     ]
     assert counted[0]["task"] == "explanation"
     # the metric in results.json is the one that SQL finds in the predictions
     hits = ask(
         "SELECT count(*) / 430 AS hit FROM predictions AS p JOIN interactions AS i"
-        " USING (user_id, split, item_id) WHERE p.task = 'sequential' AND rank <= 10"
+        " USING (user_id, split, item_id) WHERE p.method = 'exact' AND p.task = 'sequential'"
     )
     found = json.loads((run / "results.json").read_text())["test"]["sequential"]
     assert hits[0]["hit"] == pytest.approx(found["exact"]["metrics"]["hit@10"], abs=1e-9)
     named = ask("SELECT value FROM metrics WHERE task = 'sequential' AND name = 'hit@10'")
     assert named[0]["value"] == pytest.approx(hits[0]["hit"], abs=1e-9)
+    bought_again = ask(
+        "SELECT count(*) AS n FROM predictions AS p JOIN interactions AS i USING (user_id, item_id)"
+        " WHERE p.method = 'unseen' AND i.split <> 'test'"
+    )
+    assert bought_again == [{"n": 0}]
     lists = ask(
         "SELECT user_id, count(DISTINCT item_id) AS items, count(*) AS rows FROM predictions"
-        " WHERE task = 'topn' GROUP BY user_id HAVING items <> rows"
+        " WHERE method <> 'beam' GROUP BY task, method, user_id HAVING items <> rows"
     )
     assert lists == []
 

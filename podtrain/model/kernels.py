@@ -50,6 +50,8 @@ class _ProjectedLoss(torch.autograd.Function):
 def projected_loss(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
     """Return the summed cross-entropy of `hidden @ weight.T` against labels; -100 is left out."""
     kept = labels >= 0
+    if not torch.is_grad_enabled():  # a parameter wants gradients also where nobody takes them
+        weight = weight.detach()
     return _ProjectedLoss.apply(hidden[kept], weight, labels[kept])  # type: ignore[no-any-return, no-untyped-call]
 
 

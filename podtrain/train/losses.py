@@ -52,4 +52,6 @@ def forget_later_losses(folder: Path, step: int) -> None:
         return
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-    path.write_text("".join(kept), encoding="utf-8")
+    half = path.with_name(f".{path.name}.writing")
+    half.write_text("".join(kept), encoding="utf-8")
+    half.replace(path)
