@@ -82,14 +82,14 @@ def draw_users(asked: list[npt.NDArray[np.int32]]) -> tuple[list[int], int]:
 
     Users of the first task where none are common to all.
     """
-    common = reduce(np.intersect1d, asked)
+    common = np.unique(reduce(np.intersect1d, asked))
     common = common if len(common) else np.unique(asked[0])
     places = np.arange(min(USERS, len(common))) * len(common) // min(USERS, len(common))
     return [int(user) for user in common[places]], len(common)
 
 
 def _predictions(run: Run, task: str, split: str) -> tuple[str, pa.Table] | None:
-    for method in METHODS:
+    for method in ("unseen", *METHODS):  # what a shop would show, where it was measured
         path = run.folder / "predictions" / f"{task}-{split}-{method}.parquet"
         if path.exists():
             try:

@@ -162,7 +162,8 @@ def _curves(run: Run, losses: Losses, best: Point | None) -> str:
         words = "No step was logged yet: go on with podtrain fit --resume."
         return _section("No losses yet", words, "", "wide")
     drawn = []
-    for task in (*run.config.tasks, "all"):
+    tasks = run.config.tasks
+    for task in (*tasks, "all") if len(tasks) > 1 else tasks:
         train, valid = losses.get(("train", task), []), losses.get(("valid", task), [])
         if train or valid:
             mark = next((p for p in valid if best and p[0] == best[0]), None)
