@@ -31,8 +31,9 @@ QUIET = 0.01  # of what T5 draws for projections back into the residual
 ASIDE = 3.0  # nats by which cross-attention prefers items to words
 
 # A pair that a user made says more of that user than of others: with vectors that know the very
-# purchase to be predicted, training trusts them too far (a gap of 1.3 nats between training and
-# validation loss on Beauty, .15 with folds). So each user is trained on the vectors of the others.
+# purchase to be predicted, training is too sure of them. So each user is trained on the vectors of
+# the others: after 3 epochs on Beauty training and validation loss lie .25 nats apart, 1.39 without
+# folds. Ranks are alike (NDCG@10 .0437 and .0429); the loss is what training is stopped by.
 FOLDS = 4
 
 Array = npt.NDArray[np.float64]
