@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from podtrain import rules
 from podtrain.data.shards import SPLITS, Interactions, Shards
 from podtrain.errors import PodError
-from podtrain.metrics.ranking import Ranks, per_user
+from podtrain.metrics.ranking import Ranks, per_user, ranks_of
 from podtrain.rules import RULES, Rules
 from tests.conftest import Build, arithmetic_rows, needs_shared
 from tests.test_published import BEAUTY
@@ -218,3 +218,27 @@ def test_the_published_numbering_names_the_held_out_item() -> None:
         assert 0 < added < 10 / 12_101
     ranks = counted.rank("item-knn", "test")
     assert per_user(ranks, 10)[1].mean() > 0.0466  # counting already published for this data
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(histories_of_users, st.sampled_from(RULES), st.sampled_from(["valid", "test"]))
+def test_what_was_bought_before_can_be_left_out(
+    histories: Histories, rule: str, split: str
+) -> None:
+    purchases = interactions_of(histories)
+    counted = Rules.count(purchases)
+    users, targets = counted.held_out(split)
+    if not len(users):
+        return
+    seen = np.zeros((len(users), ITEMS), bool)
+    for row, user in zip(seen, users, strict=True):
+        row[np.array(known(histories[user - 1], split)) - 1] = True
+    marked = np.zeros_like(seen)
+    marked[purchases.seen(users, split)] = True
+    assert np.array_equal(marked, seen)
+    left = np.where(seen, -np.inf, counted.scores(rule, users, split))
+    want, got = ranks_of(left, targets - 1), counted.rank(rule, split, unseen=True)
+    assert np.array_equal(got.above, want.above)
+    assert np.array_equal(got.equal, want.equal)
+    # a product that was bought before cannot be found
+    assert (got.equal[seen[np.arange(len(users)), targets - 1]] == 0).all()
