@@ -33,6 +33,13 @@ def main() -> None:
         message = " ".join(str(error).split("\n"))
         sys.stderr.write(f"podtrain: {message}\n")
         raise SystemExit(1) from None
+    except ModuleNotFoundError as error:
+        if (error.name or "podtrain").split(".")[0] == "podtrain":
+            raise
+        sys.stderr.write(
+            f"podtrain: {error.name} is not installed: pip install -c constraints.txt '.[train]'\n"
+        )
+        raise SystemExit(1) from None
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None

@@ -37,13 +37,15 @@ def fit_progress(shown: bool, name: str) -> Iterator[Watch]:
             start.append((time.monotonic(), report.step))
             seconds, first = start[0]
             pace = (report.step - first) / max(time.monotonic() - seconds, 1e-9)
-            left = f", {_span((report.steps - report.step) / pace)} left" if pace else ""
-            losses = ", ".join(
-                f"{'' if event == 'train' else 'valid '}{of} {value:.3f}"
-                for (event, of), value in report.losses.items()
-                if (event, of) != ("valid", "all")
-            )
-            words = f"epoch {report.epoch:.2f}: {losses}; {report.samples_per_second:,.0f}/s{left}"
+            left = f" · {_span((report.steps - report.step) / pace)} left" if pace else ""
+            losses = [
+                f"{of} {v:.3f}" for (event, of), v in report.losses.items() if event == "train"
+            ]
+            losses += [
+                f"valid {v:.3f}" for key, v in report.losses.items() if key == ("valid", "all")
+            ]
+            speed = f"{report.samples_per_second:,.0f}/s"
+            words = f"epoch {report.epoch:.2f} · {', '.join(losses)} · {speed}{left}"
             bar.update(task, total=report.steps, completed=report.step, words=words)
 
         yield watch

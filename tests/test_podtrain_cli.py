@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from podprep.cli import app as prep
 from podtrain.cli import app, main
+from podtrain.train import loop
 
 RUNNER = CliRunner()
 
@@ -200,6 +201,23 @@ def test_errors_are_one_line(
     if stopped.value.code == 1:
         assert said.err.startswith("podtrain: ")
         assert said.err.count("\n") == 1
+
+
+def test_a_library_that_is_not_there_is_told(
+    shards: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "podtrain.train.loop", None)
+    monkeypatch.setattr(sys, "argv", ["podtrain", "fit", str(shards)])
+    with pytest.raises(ModuleNotFoundError):  # ours: a fault, not to be talked away
+        main()
+    monkeypatch.setitem(sys.modules, "podtrain.train.loop", loop)
+    monkeypatch.setitem(sys.modules, "rich.progress", None)
+    monkeypatch.delitem(sys.modules, "podtrain.watch", raising=False)
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err == (
+        "podtrain: rich.progress is not installed: pip install -c constraints.txt '.[train]'\n"
+    )
 
 
 def test_help_loads_nothing_heavy() -> None:
