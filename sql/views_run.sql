@@ -5,7 +5,7 @@
 --     task     sequential, topn or explanation
 --     split    valid or test
 --     method   exact or beam, the two ways to decode; unseen, exact without what was bought
---              before; pod, as the published code did; another name is a rule, without a model
+--              before; pod, as the published code did; item-knn, the rule, without a model
 --     user_id
 --     rank     from 1, the best first
 --     item_id  what is recommended, or what is explained; NULL where the text named no item, so

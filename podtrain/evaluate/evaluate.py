@@ -66,6 +66,8 @@ def evaluate(
         results[task] = {method: {**values, **same} for method, values in found.items()}
         if task != "explanation":
             results[task] |= rule_metrics(shards, task, question.split)
+        if task == "sequential":
+            _write_rule(run, shards, question.split)
         write_results(run, question.split, task, results[task])
     return results
 
@@ -80,6 +82,13 @@ def rule_metrics(shards: Shards, task: str, split: str) -> Found:
     # the other rules gain .001 by it at most
     unseen = ranking_metrics(rules.rank("item-knn", split, unseen=True))
     return found | {UNSEEN_RULE: {"metrics": unseen}}
+
+
+def _write_rule(run: Run, shards: Shards, split: str, rule: str = "item-knn") -> None:
+    """Write what the rule to beat recommends, so that SQL can set the model beside it."""
+    rules = Rules.count(shards.interactions())
+    users, _ = rules.held_out(split)
+    write_lists(run, "sequential", split, rule, users, *rules.top(rule, users, split, TOP))
 
 
 class _Lists:

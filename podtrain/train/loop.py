@@ -23,7 +23,7 @@ from podtrain.train.losses import Window, forget_later_losses, write_loss
 from podtrain.train.parallel import Ranks
 from podtrain.train.run import BEST, LAST, RUN, Run
 
-VALID_SAMPLES = 4_096  # of each task, the same each time: a sixth of the time of an epoch on Beauty
+VALID_SAMPLES = 4_096  # of each task, at most; the same each time
 VALID_BATCH = 256
 CLIP = 1.0  # largest norm of a step's gradient
 LOG_STEPS = 50
