@@ -15,9 +15,8 @@ from podtrain.errors import PodError
 
 WINDOW_ROWS = 32_768  # samples that are shuffled together; a window is so many, in whole row groups
 POOL = 32  # batches that are made of samples sorted by length together: few pads, varied batches
-# Longest text the model learns to write. The paper cuts all targets to 20 pieces (utils.py:237)
-# and so cuts the end off; the longest of the
-# sample has 44 pieces, of Beauty's stand-in texts 28.
+# Longest text the model learns to write: the longest of the sample has 44 pieces, of Beauty's
+# stand-in texts 28. The paper cuts all to 20 (utils.py:237), and so cuts the end off.
 TARGET_TOKENS = 64
 
 
