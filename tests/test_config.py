@@ -315,13 +315,13 @@ def test_a_t5_from_a_folder_is_trained_from_where_it_stands(
 ) -> None:
     monkeypatch.setattr(loop, "LOG_STEPS", 1)
     begun: list[Pod] = []
-    real = loop._Fit.run_through
+    real = loop.Fit.run_through
 
     def run_through(self: Any) -> Run:
         begun.append(self.run.model(LAST))
         return real(self)
 
-    monkeypatch.setattr(loop._Fit, "run_through", run_through)
+    monkeypatch.setattr(loop.Fit, "run_through", run_through)
     run = train(tmp_path, shards, replace(TWO, base=str(t5s / kind), dropout=0.25))
     batch = next(run.reader(shards).split("topn", "valid").by_length(8))
     x = Inputs.of(batch, CPU)

@@ -115,7 +115,7 @@ class StoppedError(Exception):
     """Where a test ends a run."""
 
 
-MOMENTS = ["_step", "_log", "_validate", "_save", "write_checkpoint"]
+MOMENTS = ["step", "_log", "_validate", "_save", "write_checkpoint"]
 
 
 def stop(patch: pytest.MonkeyPatch, moment: int) -> None:
@@ -132,7 +132,7 @@ def stop(patch: pytest.MonkeyPatch, moment: int) -> None:
         return wrapped
 
     for name in MOMENTS:
-        owner = loop if name == "write_checkpoint" else loop._Fit
+        owner = loop if name == "write_checkpoint" else loop.Fit
         patch.setattr(owner, name, counted(getattr(owner, name)))
 
 
@@ -308,7 +308,7 @@ def test_a_step_has_the_gradient_of_one_padded_batch(
     shards: Shards, tmp_path: Path, schedule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks: list[list[str]] = []
-    real = loop._Fit._step
+    real = loop.Fit.step
 
     def step(self: Any, parts: list[Batch], number: int) -> list[Tensor]:
         model = self.model
@@ -323,7 +323,7 @@ def test_a_step_has_the_gradient_of_one_padded_batch(
         return losses
 
     monkeypatch.setattr(loop, "CLIP", float("inf"))
-    monkeypatch.setattr(loop._Fit, "_step", step)
+    monkeypatch.setattr(loop.Fit, "step", step)
     train(tmp_path, shards, replace(SMALL, schedule=schedule, dropout=0, epochs=1))
     if schedule == "mixed":
         assert tasks == [list(TASKS)] * -(-64 // 3)  # explanations are the most
@@ -371,7 +371,7 @@ def test_items_that_start_from_purchases_move_slowly(
 ) -> None:
     """In its first step Adam moves whatever has a gradient by the rate."""
     moved: dict[str, Tensor] = {}
-    real = loop._Fit._step
+    real = loop.Fit.step
 
     def step(self: Any, parts: list[Batch], number: int) -> list[Tensor]:
         if number:
@@ -385,7 +385,7 @@ def test_items_that_start_from_purchases_move_slowly(
             moved[name] = (p.detach() - before[name]).abs().flatten(1).amax(1) if p.ndim > 1 else p
         return losses
 
-    monkeypatch.setattr(loop._Fit, "_step", step)
+    monkeypatch.setattr(loop.Fit, "step", step)
     config = replace(SMALL, init=init, lr=0.01, warmup=0, tasks=("topn",))
     with pytest.raises(StoppedError):
         train(tmp_path, shards, config)
@@ -409,7 +409,7 @@ def test_training_stops_when_validation_has_had_enough_and_keeps_the_best(
     """Losses by script; patience begins anew with each new best."""
     script = [5.0, 4.0, 6.0, 3.0, 7.0, 3.0, 1.0]
     at: list[dict[str, Tensor]] = []
-    real_validate, real_forward = loop._Fit._validate, Pod.forward
+    real_validate, real_forward = loop.Fit._validate, Pod.forward
 
     def validate(self: Any) -> None:
         at.append({n: p.detach().clone() for n, p in weights(self.model).items()})
@@ -421,7 +421,7 @@ def test_training_stops_when_validation_has_had_enough_and_keeps_the_best(
         # other tasks are better and worse by as much: their mean counts
         return (script[len(at) - 1] + TASKS.index(x.task) - 1) * (x.labels >= 0).sum()
 
-    monkeypatch.setattr(loop._Fit, "_validate", validate)
+    monkeypatch.setattr(loop.Fit, "_validate", validate)
     monkeypatch.setattr(Pod, "forward", forward)
     run = train(tmp_path, shards, replace(SMALL, patience=2, epochs=9, batch_size=16))
     means = [line for line in metrics(tmp_path) if line["task"] == "all"]
@@ -489,8 +489,8 @@ def test_a_loss_that_is_no_number_ends_the_run_and_spares_its_weights(
 def test_a_rate_that_is_too_high_is_told(
     shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = loop._Fit._rate
-    monkeypatch.setattr(loop._Fit, "_rate", lambda self, n: 1e38 if n == 5 else real(self, n))
+    real = loop.Fit._rate
+    monkeypatch.setattr(loop.Fit, "_rate", lambda self, n: 1e38 if n == 5 else real(self, n))
     with pytest.raises(PodError, match="lower --lr or take --precision fp32"):
         train(tmp_path, shards)
     assert Run.open(tmp_path).model(LAST)

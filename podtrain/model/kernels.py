@@ -1,9 +1,9 @@
-"""The two places where a CPU spends time on what is not needed: the loss, and dropout's draws."""
+"""Operations that pass over memory less often than those they are made of."""
 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 LOSS_ROWS = 1_024  # target tokens whose logits are in memory at once
 
@@ -55,29 +55,124 @@ def projected_loss(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
     return _ProjectedLoss.apply(hidden[kept], weight, labels[kept])  # type: ignore[no-any-return, no-untyped-call]
 
 
-class ByteDropout(nn.Module):
-    """Dropout that draws eight elements from each random integer, at a rate of n / 256.
+class _Attention(torch.autograd.Function):
+    """softmax(q k' + bias) v, with dropout on the weights.
 
-    `bernoulli_` on a CPU draws a double for each element: an eighth of a training step.
+    What a plain attention makes anew at each step is overwritten here: scores by what is added,
+    the weights' gradient by the scores'.
     """
 
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.dropped = round(rate * 256)
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        bias: Tensor | None,
+        unseen: Tensor | None,
+        dropped: int,
+    ) -> Tensor:
+        """See `attend`."""
+        query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
+        scores = query @ key.transpose(2, 3)
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        for added in (bias, unseen):
+            if added is not None:
+                scores += added
+        weights = scores.softmax(3).to(query.dtype)
+        kept, seen = None, weights
+        if dropped:
+            kept = _kept(weights, dropped)
+            seen = kept.to(weights.dtype).mul_(weights)
+        out = (seen @ value).mul_(_scale(dropped))
+        ctx.save_for_backward(query, key, value, weights, kept)
+        ctx.dropped, ctx.bias = dropped, bias is not None and bias.shape[0]
+        return out
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Drop and scale up in training, else return what came."""
-        if not self.training or not self.dropped:
-            return x
-        words = torch.randint(-(2**63), 2**63 - 1, ((x.numel() + 7) // 8,), device=x.device)
-        kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= self.dropped
-        return x * kept * (256 / (256 - self.dropped))
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of query, key, value and bias."""
+        query, key, value, weights, kept = ctx.saved_tensors
+        grad = grads[0].contiguous() * _scale(ctx.dropped)
+        d_scores, seen = grad @ value.transpose(2, 3), weights
+        if kept is not None:
+            seen = kept.to(weights.dtype)
+            d_scores *= seen
+            seen *= weights
+        d_value = seen.transpose(2, 3) @ grad
+        # in place: each row is read before it is written
+        torch._softmax_backward_data(d_scores, weights, 3, d_scores.dtype, grad_input=d_scores)
+        d_bias = None
+        if ctx.needs_input_grad[3]:
+            d_bias = d_scores.sum(0, keepdim=True) if ctx.bias == 1 else d_scores
+        return d_scores @ key, d_scores.transpose(2, 3) @ query, d_value, d_bias, None, None
 
 
-def with_byte_dropout(module: nn.Module) -> None:
-    """Put `ByteDropout` in the place of every dropout layer."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.Dropout):
-            setattr(module, name, ByteDropout(child.p))
-        else:
-            with_byte_dropout(child)
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None,
+    unseen: Tensor | None,
+    rate: float,
+) -> Tensor:
+    """Return softmax(q k' + bias + unseen) v, (samples, heads, queries, D).
+
+    query: (samples, heads, queries, D); key, value: (samples, heads, keys, D); bias: (samples or
+    1, heads, queries, keys), gets a gradient; unseen: whatever broadcasts to that, gets none;
+    rate: of dropout on the weights.
+    """
+    return _Attention.apply(query, key, value, bias, unseen, _in_256(rate))  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _ReluDropout(torch.autograd.Function):
+    """ReLU and dropout in place; the zeros of the result are all that a gradient needs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dropped: int) -> Tensor:
+        """Overwrite x."""
+        x.relu_()
+        if dropped:
+            x *= _kept(x, dropped).to(x.dtype).mul_(_scale(dropped))
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x)
+        ctx.dropped = dropped
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        """Pass the gradient where the result is above zero."""
+        (out,) = ctx.saved_tensors
+        grad = torch.ops.aten.threshold_backward(grads[0], out, 0)
+        return (grad.mul_(_scale(ctx.dropped)) if ctx.dropped else grad), None
+
+
+def relu_dropout(x: Tensor, rate: float) -> Tensor:
+    """Return `dropout(relu(x), rate)`, in the memory of x."""
+    return _ReluDropout.apply(x, _in_256(rate))  # type: ignore[no-any-return, no-untyped-call]
+
+
+def dropout(x: Tensor, rate: float) -> Tensor:
+    """Drop elements and scale the others up; at a rate of n / 256.
+
+    Eight elements are drawn from each random integer: `bernoulli_` on a CPU draws a double for
+    each, a seventh of a training step.
+    """
+    dropped = _in_256(rate)
+    return x * _kept(x, dropped).to(x.dtype).mul_(_scale(dropped)) if dropped else x
+
+
+def _in_256(rate: float) -> int:
+    return round(rate * 256)
+
+
+def _scale(dropped: int) -> float:
+    return 256 / (256 - dropped)
+
+
+def _kept(like: Tensor, dropped: int) -> Tensor:
+    """Draw 1 for what is kept, 0 for what is dropped, as uint8."""
+    words = torch.empty((like.numel() + 7) // 8, dtype=torch.int64, device=like.device)
+    words.random_(-(2**63), 2**63 - 1)
+    drawn = words.view(torch.uint8)[: like.numel()].view(like.shape)
+    return drawn.clamp_(dropped - 1, dropped).sub_(dropped - 1)

@@ -1,5 +1,6 @@
 """POD: a T5 that reads K trained vectors per task before the prompt (paper 3.2, 3.3)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +12,7 @@ from podtrain.data.shards import TASKS
 from podtrain.data.stream import Batch
 from podtrain.errors import PodError
 from podtrain.model.kernels import projected_loss
+from podtrain.model.t5 import decode, encode, pieces
 
 WHOLE_WORDS = 512  # ids a prompt can have (module.py:26); 1 user and 100 candidates are 101
 
@@ -38,6 +40,26 @@ class Inputs:
             mask=torch.from_numpy(batch.mask).to(device),
             labels=torch.from_numpy(batch.labels).to(device),
         )
+
+    def pieces(self) -> Iterator["Inputs"]:
+        """Cut the batch for one forward and backward pass after another, each without the columns
+        that are pads in all of its samples; whole on a GPU. Losses and gradients are sums, so they
+        stay what they were."""
+        cuts = list(pieces(self.mask.shape[0], self.mask.shape[1], self.mask.device))
+        if len(cuts) == 1:
+            yield self
+            return
+        for cut in cuts:
+            prompt = int(self.mask[cut].any(0).nonzero().max()) + 1
+            target = int((self.labels[cut] >= 0).any(0).nonzero().max()) + 1
+            yield replace(
+                self,
+                user=self.user[cut],
+                ids=self.ids[cut, :prompt],
+                whole=self.whole[cut, :prompt],
+                mask=self.mask[cut, :prompt],
+                labels=self.labels[cut, :target],
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +150,7 @@ class Pod(nn.Module):
     def encode(self, x: Inputs) -> tuple[Tensor, Tensor]:
         """Return encoder states (samples, K + length, d) and their mask."""
         embedded, mask = self.embed(x)
-        out = self.t5.encoder(inputs_embeds=embedded, attention_mask=mask)
-        return out.last_hidden_state, mask
+        return encode(self.t5, embedded, mask), mask
 
     def forward(self, x: Inputs) -> Tensor:
         """Return the negative log-likelihood of the targets, summed over their tokens (paper 3.4).
@@ -138,12 +159,8 @@ class Pod(nn.Module):
         (utils.py:236-238, module.py:97-103).
         """
         states, mask = self.encode(x)
-        hidden = self.t5.decoder(
-            input_ids=_shifted(x.labels, self.t5.config.decoder_start_token_id),
-            encoder_hidden_states=states,
-            encoder_attention_mask=mask,
-            use_cache=False,
-        ).last_hidden_state
+        tokens = _shifted(x.labels, self.t5.config.decoder_start_token_id)
+        hidden = decode(self.t5, tokens, states, mask)
         if self.t5.config.scale_decoder_outputs:
             hidden = hidden * self.t5.config.d_model**-0.5
         return projected_loss(hidden.flatten(0, 1), self.t5.lm_head.weight, x.labels.flatten())

@@ -14,7 +14,6 @@ from podtrain.data.shards import Shards
 from podtrain.data.stream import Batch, TaskStream
 from podtrain.errors import PodError
 from podtrain.model.checkpoint import OPTIMIZER, read_checkpoint, weights, write_checkpoint
-from podtrain.model.kernels import with_byte_dropout
 from podtrain.model.pod import Inputs, Pod
 from podtrain.model.spectral import set_apart, vectors_of
 from podtrain.train.ahead import ahead
@@ -79,7 +78,7 @@ def fit(
     if ranks.first:
         _begin(folder, config, shards, resume)
     ranks.wait()
-    return _Fit(Run.open(folder), shards, ranks, device, watch, save_seconds).run_through()
+    return Fit(Run.open(folder), shards, ranks, device, watch, save_seconds).run_through()
 
 
 def _begin(folder: Path, config: FitConfig, shards: Shards, resume: bool) -> None:
@@ -101,7 +100,7 @@ def _begin(folder: Path, config: FitConfig, shards: Shards, resume: bool) -> Non
             )
 
 
-class _Fit:
+class Fit:
     """A run being trained."""
 
     def __init__(
@@ -118,8 +117,6 @@ class _Fit:
         self.tasks = self.config.tasks
         self.precision = choose_precision(self.config.precision, device)
         self.model = run.model(LAST).to(device).train()
-        if device.type == "cpu":
-            with_byte_dropout(self.model)
         self.optimizer = _optimizer(self.model, self.config)
         self.progress = self._restore()
         reader = run.reader(shards)
@@ -150,8 +147,8 @@ class _Fit:
             forget_later_losses(self.run.folder, progress.step)
         window = Window()
         while not progress.finished:
-            for parts in ahead(self._batches(progress.step)):
-                window.add(self._step(parts, progress.step), parts)
+            for parts in ahead(self.batches(progress.step)):
+                window.add(self.step(parts, progress.step), parts)
                 progress.step += 1
                 at_end = progress.step % self.epoch_steps == 0
                 if not at_end and progress.step % LOG_STEPS:
@@ -175,7 +172,7 @@ class _Fit:
             return [size] * n
         return [size // n + (i >= n - size % n) for i in range(n)]
 
-    def _batches(self, step: int) -> Iterator[list[Batch]]:
+    def batches(self, step: int) -> Iterator[list[Batch]]:
         """Yield what each step from `step` on trains on: a batch, or a part of each task."""
         n, mixed = len(self.tasks), self.config.schedule == "mixed"
         endless = [
@@ -190,7 +187,7 @@ class _Fit:
             yield [next(e) for e in endless] if mixed else [next(endless[step % n])]
             step += 1
 
-    def _step(self, parts: list[Batch], step: int) -> list[Tensor]:
+    def step(self, parts: list[Batch], step: int) -> list[Tensor]:
         """Take one step; return each part's loss, summed over this rank's tokens."""
         # so that a step's dropout is a function of where it stands, and a checkpoint needs no state
         words = np.random.SeedSequence([self.config.seed, step, self.ranks.rank]).generate_state(2)
@@ -202,13 +199,13 @@ class _Fit:
         tokens = sum(part.target_tokens for part in parts)
         losses = []
         for part in parts:
-            if len(part.user_id):
+            # nothing at all, where a last batch is smaller than the number of ranks
+            losses.append(torch.zeros((), device=self.device))
+            for piece in Inputs.of(part, self.device).pieces() if len(part.user_id) else ():
                 with autocast(self.precision, self.device):
-                    loss = self.forward(Inputs.of(part, self.device))
+                    loss = self.forward(piece)
                 (loss / tokens).backward()
-                losses.append(loss.detach())
-            else:  # a last batch smaller than the number of ranks
-                losses.append(torch.zeros((), device=self.device))
+                losses[-1] += loss.detach()
         self.ranks.sum_gradients(self.model)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
         if not torch.isfinite(norm):  # before the weights take it up
