@@ -3,19 +3,21 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from podprep.engine import Progress as Report
 from podprep.raw.datasets import CATEGORIES, Dataset, locate, search_paths
+
+if TYPE_CHECKING:
+    from podprep.engine import Progress as Report
 
 
 @contextmanager
-def stage_progress() -> Iterator[Report]:
+def stage_progress() -> "Iterator[Report]":
     """Yield a function that shows the stage at work; silent where stderr is no terminal."""
     console = Console(stderr=True)
     columns = (

@@ -71,6 +71,7 @@ def test_the_same_bytes_on_other_threads_and_memory(sample: Path, tmp_path: Path
         assert tree(out) == expected
 
 
+HEAVY = {"torch", "transformers", "duckdb", "pyarrow", "numpy", "pandas", "rich.progress"}
 REAL_DUMPS = ["All_Beauty_5.json.gz", "reviews_Musical_Instruments_first_5050.json.gz"]
 ERRORS = {
     "no such dataset": (["build", "--dataset", "beuaty"], "did you mean"),
@@ -131,12 +132,25 @@ def test_killed_anywhere_the_next_build_gives_the_same_bytes(sample: Path, delay
     assert not list(sample.glob(".killed*"))
 
 
-def test_help_is_quick_to_import() -> None:
-    """Heavy libraries are imported when a command needs them."""
-    heavy = {"duckdb", "pyarrow", "numpy", "rich.progress"}
-    code = f"import podprep.cli, sys; print(sorted({heavy!r} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+@pytest.mark.parametrize("program", ["podprep", "podtrain"])
+def test_help_imports_nothing_heavy(program: str) -> None:
+    """Of the program and of every command; what they need is imported once a command runs."""
+    code = f"""
+import sys
+from importlib import import_module
+app = import_module("{program}.cli").app
+commands = [c.name or c.callback.__name__ for c in app.registered_commands]
+assert len(commands) >= 5, commands
+for arguments in [[], *([command] for command in commands)]:
+    try:
+        app([*arguments, "--help"])
+    except SystemExit as end:
+        assert end.code == 0, arguments
+heavy = {HEAVY!r} & sys.modules.keys()
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @needs_shared

@@ -455,8 +455,8 @@ def test_pieces_of_a_batch_have_its_loss_and_gradients(
     whole = model(x)
     expected = torch.autograd.grad(whole, parameters, materialize_grads=True)
     states = model.encode(x)[0].detach()
-    monkeypatch.setattr(t5, "PIECE_TOKENS", 25)
-    parts = list(x.pieces())
+    monkeypatch.setattr(t5, "PIECE", 12 * 3 * 12 * 2)  # 12 tokens, 3 heads that see 12
+    parts = list(model.pieces(x))
     assert [len(p.ids) for p in parts] == [2, 2, 2, 2, 1]
     assert any(p.ids.shape[1] < x.ids.shape[1] for p in parts)
     losses = [model(part) for part in parts]

@@ -1,18 +1,22 @@
 """Streams: every sample once an epoch, and the same batches however the work is cut and stopped."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.reference.stream import Collate, PromptDataset, loader
 from podprep.engine import Machine
 from podprep.raw.sample import write_sample
 from podprep.recipe.inputs import Inputs
@@ -26,6 +30,7 @@ from podtrain.data.stream import Batch, Reader, Samples, TaskStream, prefix_free
 from podtrain.data.tokenizer import learn
 from podtrain.data.tokens import Ragged, Tokens, ragged
 from podtrain.errors import PodError
+from podtrain.model.pod import Inputs as ModelInputs
 
 ROUNDS, ROWS, END = 2, 50, 1
 # rows in a file, in a row group, in a window; a pool is 2 batches in all of them
@@ -252,6 +257,27 @@ def test_an_item_is_closed_only_where_another_begins_so(sample: Shards, id_digit
             assert [s[-1][: len(r)] for s, r in zip(samples_of(batch), rows, strict=True)] == rows
 
 
+@pytest.mark.parametrize("id_digits", [0, 1])
+@pytest.mark.parametrize("task", TASKS)
+def test_batches_equal_those_of_the_reference(sample: Shards, task: str, id_digits: int) -> None:
+    """What bench/stream.py is measured against makes the same tensors of the same samples."""
+    reader, rows = reader_of(sample, id_digits), np.arange(40, 100)
+    closed = reader.items_end or task == "explanation"
+    dataset = PromptDataset(sample, task)
+    expected = Collate(reader.tokens.tokenizer, task, closed)([dataset[i] for i in rows.tolist()])
+    table = sample.samples(task, "train")
+    found = ModelInputs.of(reader.read(task, table).batch(rows), torch.device("cpu"))
+    for name, tensor in expected.items():
+        assert torch.equal(getattr(found, name), tensor), name
+    drawn = [
+        b["user"].tolist()
+        for b in loader(dataset, Collate(reader.tokens.tokenizer, task, closed), 64)
+    ]
+    users = table["user_id"].to_pylist()
+    assert sorted(chain(*drawn)) == sorted(users)
+    assert drawn[0] != users[:64]
+
+
 def test_a_long_explanation_is_cut_and_still_ends(sample: Shards) -> None:
     reader = reader_of(sample)
     words = [0, 1, stream.TARGET_TOKENS - 2, stream.TARGET_TOKENS - 1, stream.TARGET_TOKENS, 300]
@@ -298,6 +324,18 @@ def test_a_part_of_a_split_is_an_even_choice(sample: Shards, most: int) -> None:
     assert most == 1 or gaps.min() >= max(1, gaps.max() - 1)
 
 
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("most", [1, 2, 3, 13, 37, 49, 50, 51])
+def test_an_even_choice_does_not_depend_on_the_files(
+    readers: dict[str, Reader], cut: str, most: int
+) -> None:
+    shards, columns = readers[cut].shards, ["item_id", "user_id"]
+    whole = readers["one window"].shards.samples("topn", "train", 1).select(columns)
+    chosen = np.linspace(0, ROWS - 1, min(most, ROWS)).astype(np.int64)
+    assert shards.samples("topn", "train", 1, columns, most).equals(whole.take(chosen))
+    assert shards.samples("topn", "train", 1, columns).equals(whole)
+
+
 def test_a_stream_without_samples_is_refused(
     readers: dict[str, Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +344,54 @@ def test_a_stream_without_samples_is_refused(
     monkeypatch.setitem(reader.shards.manifest, "files", lacking)
     with pytest.raises(PodError, match=r"has no topn samples to train on"):
         TaskStream(reader, "topn", 4, 0)
+
+
+def test_only_what_is_read_is_hashed_and_before_it_is_used(
+    sample: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream starts from footers; a file that was changed is refused when its turn comes."""
+    folder = tmp_path / "copied"
+    shutil.copytree(sample.folder, folder)
+    shards = Shards.open(folder)
+    first, second = (shards.sample_files("topn", "train", n)[0] for n in range(ROUNDS))
+    reader, opened, open_file = Reader(shards, reader_of(sample).tokens, END), [], Shards.open_file
+
+    def noting(self: Shards, name: str) -> pq.ParquetFile:
+        opened.append(name)
+        return open_file(self, name)
+
+    monkeypatch.setattr(Shards, "open_file", noting)
+    path = folder / second
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+    made = TaskStream(reader, "topn", 64, 0)
+    epoch, batches = made.batches_in_epoch(0), made.batches()
+    assert made.batches_in_epoch(1) == epoch
+    assert opened == []
+    assert len(list(islice(batches, epoch))) == epoch
+    assert opened == [first]
+    with pytest.raises(PodError, match="was changed after the build") as error:
+        next(batches)
+    assert str(error.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("harm", ["cut short", "missing", "other rows"])
+def test_a_footer_that_does_not_agree_is_refused_at_once(
+    sample: Shards, tmp_path: Path, harm: str
+) -> None:
+    folder = tmp_path / "copied"
+    shutil.copytree(sample.folder, folder)
+    path = folder / sample.sample_files("topn", "train", 1)[0]
+    if harm == "missing":
+        path.unlink()
+    elif harm == "cut short":
+        path.write_bytes(path.read_bytes()[:-40])
+    else:
+        pq.write_table(pq.ParquetFile(path).read().slice(1), path)
+    made = TaskStream(Reader(Shards.open(folder), reader_of(sample).tokens, END), "topn", 64, 0)
+    with pytest.raises(PodError, match="is missing" if harm == "missing" else "was changed"):
+        made.batches_in_epoch(1)
 
 
 rows_of_tokens = st.lists(st.lists(st.integers(1, 3), max_size=5), max_size=12)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, T5Tokenizer
 
 from podprep.recipe.templates import load_templates
@@ -135,6 +135,71 @@ def test_the_tokenizers_differ_as_the_tests_need(made: dict[str, Any]) -> None:
     bpe = made["bpe"]
     assert bpe.tokenize("item_12") != bpe.tokenize("a item_12")[-len(bpe.tokenize("item_12")) :]
     assert made["whole"].unk_token_id in whole(made["whole"], "日")
+
+
+# Whatever people write: runs of spaces, other white space, ids with something at them, specials.
+texts = st.text(string.ascii_lowercase + "AZ_019.,'-éß日😀▁ \t\n\u2009", max_size=40)
+texts = st.lists(
+    st.one_of(
+        texts, st.sampled_from([END, "x</s>y", "item_3, user_1's", " ", "", "  ab  item_7 "])
+    ),
+    max_size=4,
+).map(" ".join)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(texts, max_size=4))
+def test_any_text_is_tokenised_as_if_whole(tokenizer: Any, texts: list[str]) -> None:
+    tokens = Tokens(tokenizer)
+    for column in (texts[:1], texts, pa.chunked_array([texts, texts], pa.string())):
+        found = tokens.texts(column)
+        expected = column if isinstance(column, list) else column.to_pylist()
+        assert [found.row(i).tolist() for i in range(len(found))] == [
+            whole(tokenizer, text) for text in expected
+        ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "harm", "by_word"),
+    [
+        ("whole", None, True),
+        ("t5", None, True),
+        ("bpe", None, False),  # it keeps spaces, and may join several
+        ("t5", "normalizer", False),
+        ("t5", "no words", False),
+        ("t5", "spaced piece", False),
+    ],
+)
+def test_texts_go_by_word_only_where_nothing_crosses_a_space(
+    made: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    harm: str | None,
+    by_word: bool,
+) -> None:
+    """For the others each text is tokenised whole, and no word is learned from it."""
+    tokenizer = t5_tokenizer() if kind == "t5" else made[kind]
+    if harm == "normalizer":
+        tokenizer.backend_tokenizer.normalizer = normalizers.Replace("e a", "ea")
+    elif harm == "no words":
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(split=False)
+    elif harm == "spaced piece":
+        tokenizer.add_tokens(["e a"])
+    tokens, text = Tokens(tokenizer), "we are here"
+    monkeypatch.setattr(tokens, "_words", lambda _: pytest.fail("by word"))
+    if by_word:
+        with pytest.raises(pytest.fail.Exception, match="by word"):
+            tokens.texts([text])
+    else:
+        assert tokens.texts([text]).row(0).tolist() == whole(tokenizer, text)
+
+
+def test_a_tokenizer_that_cuts_or_fills_up_tells_no_less() -> None:
+    tokenizer, text = t5_tokenizer(), "item_12 to user_3"
+    expected = whole(tokenizer, text)
+    tokenizer.backend_tokenizer.enable_truncation(2)
+    tokenizer.backend_tokenizer.enable_padding(length=30)
+    assert Tokens(tokenizer).texts([text]).row(0).tolist() == expected
 
 
 def joining(piece: str) -> Any:

@@ -1,4 +1,4 @@
-"""Beam search: over the catalogue, and over free text."""
+"""The best of the catalogue, and of all texts, without a look at the rest."""
 
 from typing import Any
 
@@ -7,11 +7,17 @@ from torch.nn import functional
 from transformers import T5ForConditionalGeneration
 
 from podtrain.decode.decoder import Decoder, State
-from podtrain.decode.exact import MAX_BYTES, choices, node_input, user_groups
+from podtrain.decode.exact import MAX_BYTES, choices, longer, node_input, user_groups
 from podtrain.decode.trie import Trie
 from podtrain.errors import PodError
 
 Found = tuple[torch.Tensor, torch.Tensor]
+FIRST_BEAMS = 32  # of an exact search
+ROUNDING = 1e-3  # by how much a score may differ in other company, and much more
+BLOCK = 64  # tokens of which only the best is looked at, as a rule
+SPREAD = 4  # steps until slots that no text goes back to are given up
+LEAVE = 8  # one in so many users must be done for the others to be moved together
+LOGITS = 1 << 22  # at a time, 16 MB: more would be memory fresh from the system each time
 
 
 @torch.no_grad()
@@ -32,10 +38,41 @@ def beam_items(
     than n, items are padded with 0 and scores with -inf. Errors: `PodError` for beams < n.
     """
     _check(beams, n)
-    decoder, trie = Decoder(t5), trie.to(states.device)
-    groups = user_groups(t5, states, trie, max_bytes, nodes=beams)
-    found = [_items(decoder, states[rows], mask[rows], trie, beams, n) for rows in groups]
-    items, scores = (torch.cat(part) for part in zip(*found, strict=True))
+    trie = trie.to(states.device)
+    least = states.new_full((len(states),), -torch.inf, dtype=torch.float32)
+    items, scores, _ = _search(t5, states, mask, trie, beams, least, n, max_bytes)
+    return items, scores
+
+
+@torch.no_grad()
+def top_catalogue(
+    t5: T5ForConditionalGeneration,
+    states: torch.Tensor,
+    mask: torch.Tensor,
+    trie: Trie,
+    n: int,
+    *,
+    beams: int = FIRST_BEAMS,
+    max_bytes: int = MAX_BYTES,
+) -> Found:
+    """Return the n best items of `score_catalogue`, (users, n), and their scores.
+
+    Log-probabilities only fall on the way down the tree. So a beam has found the best if no node
+    that it left scores more than the last it found; users for whom one does are searched once
+    more, below all nodes that score as much as what they have. Padded as `beam_items`.
+    Errors: `PodError` for n < 1.
+    """
+    beams = max(beams, n)
+    _check(beams, n)
+    trie = trie.to(states.device)
+    least = states.new_full((len(states),), -torch.inf, dtype=torch.float32)
+    items, scores, left = _search(t5, states, mask, trie, beams, least, n, max_bytes)
+    open_ = (left > scores[:, -1]).nonzero()[:, 0]
+    if len(open_):
+        every, least = max(level.nodes for level in trie.levels), scores[open_, -1] - ROUNDING
+        items[open_], scores[open_], _ = _search(
+            t5, states[open_], mask[open_], trie, every, least, n, max_bytes
+        )
     return items, scores
 
 
@@ -67,12 +104,13 @@ def beam_text(
         raise PodError(f"no text has {min_length} to {max_length} tokens: mend these lengths")
     config: Any = t5.config
     decoder, end = Decoder(t5), int(config.eos_token_id)
-    paths = config.num_decoder_layers * config.num_heads * config.d_kv * max_length
-    users = max(1, max_bytes // (4 * beams * (3 * config.vocab_size + 5 * paths)))
+    slots = 2 * config.num_decoder_layers * config.num_heads * config.d_kv
+    feed = 6 * config.d_model + 3 * config.d_ff
+    users = max(1, max_bytes // (4 * beams * (feed + 2 * SPREAD * slots)))
     texts: list[list[int]] = []
     scores = []
     for part, seen in zip(torch.split(states, users), torch.split(mask, users), strict=True):
-        state = decoder.start(part, seen)
+        state = decoder.start(part, seen, beams * max_length)
         ended, score = _texts(decoder, state, end, beams, (min_length, max_length), length_penalty)
         for text in ended[:, :n].flatten(0, 1).tolist():
             texts.append(text[: text.index(end)] if end in text else text)
@@ -93,16 +131,18 @@ def _texts(
     ended = torch.full((users, beams, lengths[1]), end, device=device)
     scores = torch.full((users, beams), -torch.inf, device=device)
     live = torch.arange(users, device=device)
-    tokens = torch.full((users, 1), decoder.first_token, device=device)
-    parents, total = torch.zeros_like(tokens), torch.zeros((users, 1), device=device)
+    tokens = torch.full((1, 1), decoder.first_token, device=device)
+    total = torch.zeros((users, 1), device=device)
     texts = torch.empty((users, 1, 0), dtype=torch.int64, device=device)
+    path, most = None, SPREAD * beams
     for length in range(1, lengths[1] + 1):
-        hidden, state = decoder.step(state, tokens, parents)
-        logp = decoder.logits(hidden).log_softmax(2).float().add_(total[..., None])
-        if length <= lengths[0]:
-            logp[..., end] = -torch.inf
-        where, value = _best(logp.flatten(1), 2 * beams)  # twice as many: half of them may end
-        parents, tokens = where // logp.shape[2], where % logp.shape[2]
+        slots = state.slots
+        hidden = decoder.step(state, tokens, path, keep=length < lengths[1])
+        where, value = _followers(
+            decoder, hidden, total, 2 * beams, end if length <= lengths[0] else None
+        )  # twice as many: half of them may end
+        words = len(decoder.head)
+        parents, tokens = where // words, where % words
         texts = torch.cat([_of(texts, parents), tokens[..., None]], 2)
         stops = (tokens == end) | (length == lengths[1])
         # only the first half may end, and only of users that are not done
@@ -117,10 +157,67 @@ def _texts(
             break
         kept, total = _best(value.masked_fill(stops, -torch.inf), beams)
         texts, tokens, parents = _of(texts, kept), tokens.gather(1, kept), parents.gather(1, kept)
-        if 2 * len(going) <= len(live):  # the others are done: stop stepping them
-            live, state = live[going], state.of(going)
-            texts, tokens, parents, total = (x[going] for x in (texts, tokens, parents, total))
+        path = longer(path, parents, slots)
+        if LEAVE * len(going) <= (LEAVE - 1) * len(live):  # stop stepping those that are done
+            live = live[going]
+            texts, tokens, total, path = (x[going] for x in (texts, tokens, total, path))
+        elif state.slots <= most:
+            continue
+        path, used = _used(path, state.slots)
+        state.keep(going if len(used) < len(state.unseen) else None, used)
+        most = used.shape[1] + SPREAD * beams
     return ended, scores
+
+
+def _used(path: torch.Tensor, slots: int) -> Found:
+    """Return paths (users, nodes, depth) over the slots that they need, and which these are."""
+    flat = path.flatten(1)
+    used = torch.zeros(len(flat), slots, dtype=torch.bool, device=path.device)
+    used.scatter_(1, flat, True)
+    number = used.cumsum(1)
+    most = int(number[:, -1].max())
+    # those that a user needs come first, in their order
+    kept = used.byte().sort(dim=1, descending=True, stable=True).indices[:, :most]
+    return (number - 1).gather(1, flat).view(path.shape), kept
+
+
+def _followers(
+    decoder: Decoder, hidden: torch.Tensor, total: torch.Tensor, n: int, barred: int | None
+) -> Found:
+    """Return the n best tokens after the texts of each user, as text x vocabulary + token, and
+    the scores of the texts with them.
+
+    hidden: (users, texts, d_model); total: (users, texts) scores so far; barred: a token that may
+    not follow, though it has its part of the probability.
+    """
+    users = max(1, LOGITS // (hidden.shape[1] * len(decoder.head)))
+    found = []
+    for some, before in zip(hidden.split(users), total.split(users), strict=True):
+        logp = decoder.logits(some).log_softmax(2).float()
+        if barred is not None:
+            logp[..., barred] = -torch.inf
+        found.append(_best_of_blocks(logp, before, n))
+    where, value = (torch.cat(part) for part in zip(*found, strict=True))
+    return where, value
+
+
+def _best_of_blocks(logp: torch.Tensor, total: torch.Tensor, n: int) -> Found:
+    """Return where the n best of (users, texts, words) + (users, texts) are, and what they score.
+
+    They are in the n blocks that have the best maxima: all but these are looked at once.
+    """
+    words = logp.shape[2]
+    whole = words // BLOCK * BLOCK
+    tops = logp[..., :whole].unflatten(2, (-1, BLOCK)).amax(3)
+    if whole < words:
+        tops = torch.cat([tops, logp[..., whole:].amax(2, keepdim=True)], 2)
+    block, _ = _best((tops + total[..., None]).flatten(1), n)
+    text, block = block // tops.shape[2], block % tops.shape[2]
+    word = block[..., None] * BLOCK + torch.arange(BLOCK, device=logp.device)
+    where = (text[..., None] * words + word.clamp(max=words - 1)).flatten(1)
+    value = logp.flatten(1).gather(1, where).view(word.shape) + total.gather(1, text)[..., None]
+    best, score = _best(value.masked_fill_(word >= words, -torch.inf).flatten(1), n)
+    return where.gather(1, best), score
 
 
 def _of(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
@@ -135,37 +232,70 @@ def _check(beams: int, n: int) -> None:
         )
 
 
+def _search(
+    t5: T5ForConditionalGeneration,
+    states: torch.Tensor,
+    mask: torch.Tensor,
+    trie: Trie,
+    beams: int,
+    least: torch.Tensor,
+    n: int,
+    max_bytes: int,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return `_items` of all users, group after group."""
+    decoder = Decoder(t5)
+    groups = user_groups(t5, states, trie, max_bytes, nodes=beams)
+    found = [_items(decoder, states[r], mask[r], trie, beams, least[r], n) for r in groups]
+    items, scores, left = (torch.cat(part) for part in zip(*found, strict=True))
+    return items, scores, left
+
+
 def _items(
-    decoder: Decoder, states: torch.Tensor, mask: torch.Tensor, trie: Trie, beams: int, n: int
-) -> Found:
+    decoder: Decoder,
+    states: torch.Tensor,
+    mask: torch.Tensor,
+    trie: Trie,
+    beams: int,
+    least: torch.Tensor,
+    n: int,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return items, scores, and the best score of a node that no beam was left for (users,).
+
+    Nodes that score less than `least` (users,) are known to be of no use.
+    """
     items = torch.zeros(len(states), n, dtype=torch.int64, device=states.device)
     scores = torch.full(items.shape, -torch.inf, device=states.device)
+    left = scores[:, 0].clone()
     if not trie.levels:  # a single item
         items[:, 0], scores[:, 0] = 1, 0
-        return items, scores
-    state = decoder.start(states, mask)
-    nodes, total = torch.zeros_like(items[:, :1]), torch.zeros_like(scores[:, :1])
-    parents = nodes
+        return items, scores, left
+    state = decoder.start(states, mask, sum(min(level.nodes, beams) for level in trie.levels))
+    nodes, total = torch.zeros_like(items[:1, :1]), torch.zeros_like(scores[:, :1])
+    path = None
     for level in trie.levels:
-        hidden, state = decoder.step(state, node_input(decoder, level)[nodes], parents)
+        slots, last = state.slots, level is trie.levels[-1]
+        hidden = decoder.step(state, node_input(decoder, level)[nodes], path, keep=not last)
         if level.nodes == 1:
             nodes = nodes[:1]  # so that its choices, perhaps all items, are listed once
         logp, choice = choices(decoder, hidden, level, nodes)
         logp, choice = logp.add_(total[..., None]).flatten(1), choice.flatten(1)
         child = level.child[choice]
-        last = level is trie.levels[-1]
         found = _best(logp if last else logp.masked_fill(child >= 0, -torch.inf), n)
         items, scores = _merge((items, scores), (_at(level.item[choice], found[0]), found[1]), n)
         if last:
             break
-        where, total = _best(logp.masked_fill_(child < 0, -torch.inf), beams)
-        total.masked_fill_(total < scores[:, -1:], -torch.inf)  # it can only fall
+        where, total = _best(logp.masked_fill_(child < 0, -torch.inf), beams + 1)
+        if total.shape[1] > beams:
+            left = torch.maximum(left, total[:, beams])
+            where, total = where[:, :beams], total[:, :beams]
+        floor = torch.maximum(scores[:, -1], least)
+        total.masked_fill_(total < floor[:, None], -torch.inf)  # it can only fall
         alive = int((total > -torch.inf).sum(1).max())
         if not alive:
             break
         where, total = where[:, :alive], total[:, :alive]
-        nodes, parents = _at(child, where).clamp_(min=0), where // level.widest
-    return items.masked_fill_(scores == -torch.inf, 0), scores
+        nodes, path = _at(child, where).clamp_(min=0), longer(path, where // level.widest, slots)
+    return items.masked_fill_(scores == -torch.inf, 0), scores, left
 
 
 def _best(scores: torch.Tensor, n: int) -> Found:

@@ -75,14 +75,15 @@ def user_groups(
     """Cut the users so that a walk of at most `nodes` nodes a user takes about `max_bytes`."""
     config: Any = t5.config
     inner, layers = config.num_heads * config.d_kv, config.num_decoder_layers
-    most = 0
-    for depth, level in enumerate(trie.levels, 1):
+    most = slots = 0
+    for level in trie.levels:
         width = level.nodes if nodes is None else min(level.nodes, nodes)
-        paths = (4 * layers + 4) * depth * inner  # keys and values, those before, products
-        feed = 6 * config.d_model + 3 * config.d_ff
-        most = max(most, width * (paths + feed + 2 * len(level.tokens) + 6 * level.widest))
+        slots += width
+        feed = 4 * inner + 6 * config.d_model + 3 * config.d_ff
+        most = max(most, width * (feed + 2 * len(level.tokens) + 6 * level.widest))
+    kept = 0 if len(trie.levels) == 1 else slots * 4 * layers * inner  # half of it room
     prompt = states.shape[1] * (config.d_model + 2 * (layers + 1) * inner)
-    users = max(1, max_bytes // (4 * (most + prompt)))
+    users = max(1, max_bytes // (4 * (most + kept + prompt)))
     return (slice(i, i + users) for i in range(0, max(1, len(states)), users))
 
 
@@ -100,7 +101,7 @@ def choices(
     choice.masked_fill_(beyond, 0)
     if level.widest == 1:
         return torch.zeros(*hidden.shape[:2], 1, device=hidden.device), choice
-    logits = decoder.logits(hidden, level.tokens)
+    logits = decoder.logits(hidden, level.rows)
     if level.nodes > 1:
         column = level.column[choice].expand(len(hidden), -1, -1)
         logits = logits.gather(2, column).masked_fill_(beyond, -torch.inf)
@@ -112,15 +113,28 @@ def node_input(decoder: Decoder, level: Level) -> torch.Tensor:
     return torch.where(level.node_token < 0, decoder.first_token, level.node_token)
 
 
+def longer(path: torch.Tensor | None, parents: torch.Tensor, slots: int) -> torch.Tensor:
+    """Return the paths (users or 1, nodes, depth + 1) to nodes whose parents stand at `parents`
+    (users or 1, nodes) among those of the step before, which took the slots from `slots` on."""
+    own = (parents + slots).unsqueeze(-1)
+    if path is None:
+        return own
+    path = path.expand(len(parents), -1, -1)
+    return torch.cat([path.gather(1, parents[..., None].expand(-1, -1, path.shape[2])), own], 2)
+
+
 def _walk(decoder: Decoder, states: torch.Tensor, mask: torch.Tensor, trie: Trie) -> torch.Tensor:
     """Score all items: every user has the same nodes."""
     scores = torch.zeros(len(states), trie.items, device=states.device)
     total = scores[:, :1]
-    state = decoder.start(states, mask)
+    state = decoder.start(states, mask, sum(level.nodes for level in trie.levels))
+    path, slots = None, 0
     for level in trie.levels:
         nodes = torch.arange(level.nodes, device=states.device)[None]
+        if level.node_token[0] >= 0:
+            path, slots = longer(path, level.node_parent[None], slots), state.slots
         tokens = node_input(decoder, level)[nodes]
-        hidden, state = decoder.step(state, tokens, level.node_parent[nodes])
+        hidden = decoder.step(state, tokens, path, keep=level is not trie.levels[-1])
         logp, _ = choices(decoder, hidden, level, nodes)
         if len(trie.levels) == 1:
             return logp.flatten(1)  # the choices at the root are the items in their order
@@ -141,12 +155,15 @@ def _follow(
 ) -> torch.Tensor:
     """Score candidates: every user has nodes of its own, those on the paths to candidates."""
     total = torch.zeros(candidates.shape, device=states.device)
-    state = decoder.start(states, mask)
+    asked = sum(min(level.nodes, candidates.shape[1]) for level in trie.levels)
+    state = decoder.start(states, mask, asked)
     # of each candidate: its node, and where the user has it; -1 once settled, or padded
     node = slot = torch.where(candidates > 0, 0, -1)
-    nodes = parents = torch.zeros(len(states), 1, dtype=torch.int64, device=states.device)
+    nodes = torch.zeros(1, 1, dtype=torch.int64, device=states.device)  # the root, of all users
+    path = None
     for depth, level in enumerate(trie.levels):
-        hidden, state = decoder.step(state, node_input(decoder, level)[nodes], parents)
+        slots, last = state.slots, level is trie.levels[-1]
+        hidden = decoder.step(state, node_input(decoder, level)[nodes], path, keep=not last)
         logp, _ = choices(decoder, hidden, level, nodes)
         choice = trie.path[:, depth][candidates - 1]
         place = slot * level.widest + choice - level.start[node]
@@ -163,6 +180,7 @@ def _follow(
             )[:, :n]
             for source in (node, before)
         )
+        path = longer(path, parents, slots)
     return total
 
 

@@ -23,7 +23,8 @@ class Level:
     it, whatever tokens the item still has. Choices of a node lie side by side, in the order of
     their lowest items. All are int64 tensors.
 
-    widest: the most choices of a node.
+    widest: the most choices of a node; run: the first of the level's tokens if each is one more
+    than the one before, else -1.
     node_token: (nodes,) the token that leads to a node, -1 at the root; node_parent: (nodes,)
     its node on the level above; start, width: (nodes,) where its choices begin, how many.
     item: (choices,) the item that is settled, 0 if none; child: (choices,) the node on the next
@@ -32,6 +33,7 @@ class Level:
     """
 
     widest: int
+    run: int
     node_token: torch.Tensor
     node_parent: torch.Tensor
     start: torch.Tensor
@@ -43,13 +45,18 @@ class Level:
     place: torch.Tensor
 
     @property
+    def rows(self) -> torch.Tensor | slice:
+        """The tokens of the level, as a slice where they stand in one row."""
+        return slice(self.run, self.run + len(self.tokens)) if self.run >= 0 else self.tokens
+
+    @property
     def nodes(self) -> int:
         """How many open nodes there are."""
         return len(self.node_token)
 
     def to(self, device: torch.device) -> "Level":
         """Return the level with its tensors on a device."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "widest"}
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.type is not int}
         return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
 
 
@@ -150,4 +157,5 @@ def _level(
     widest = int(width.max())
     place = np.arange(len(token)) + np.repeat(np.arange(len(width)) * widest - start, width)
     arrays = (node_token, node_parent, start, width, item, child, tokens, column, place)
-    return Level(widest, *map(torch.from_numpy, arrays))
+    run = int(tokens[0]) if (np.diff(tokens) == 1).all() else -1
+    return Level(widest, run, *map(torch.from_numpy, arrays))

@@ -41,26 +41,6 @@ class Inputs:
             labels=torch.from_numpy(batch.labels).to(device),
         )
 
-    def pieces(self) -> Iterator["Inputs"]:
-        """Cut the batch for one forward and backward pass after another, each without the columns
-        that are pads in all of its samples; whole on a GPU. Losses and gradients are sums, so they
-        stay what they were."""
-        cuts = list(pieces(self.mask.shape[0], self.mask.shape[1], self.mask.device))
-        if len(cuts) == 1:
-            yield self
-            return
-        for cut in cuts:
-            prompt = int(self.mask[cut].any(0).nonzero().max()) + 1
-            target = int((self.labels[cut] >= 0).any(0).nonzero().max()) + 1
-            yield replace(
-                self,
-                user=self.user[cut],
-                ids=self.ids[cut, :prompt],
-                whole=self.whole[cut, :prompt],
-                mask=self.mask[cut, :prompt],
-                labels=self.labels[cut, :target],
-            )
-
 
 @dataclass(frozen=True, slots=True)
 class Apart:
@@ -151,6 +131,27 @@ class Pod(nn.Module):
         """Return encoder states (samples, K + length, d) and their mask."""
         embedded, mask = self.embed(x)
         return encode(self.t5, embedded, mask), mask
+
+    def pieces(self, x: Inputs) -> Iterator[Inputs]:
+        """Cut a batch for one forward and backward pass after another: loss and gradients are sums.
+
+        Each is without the columns that are pads in all of its samples; a GPU takes it whole.
+        """
+        cuts = list(pieces(self.t5, x.mask.shape[0], x.mask.shape[1], x.mask.device))
+        if len(cuts) == 1:
+            yield x
+            return
+        for cut in cuts:
+            prompt = int(x.mask[cut].any(0).nonzero().max()) + 1
+            target = int((x.labels[cut] >= 0).any(0).nonzero().max()) + 1
+            yield replace(
+                x,
+                user=x.user[cut],
+                ids=x.ids[cut, :prompt],
+                whole=x.whole[cut, :prompt],
+                mask=x.mask[cut, :prompt],
+                labels=x.labels[cut, :target],
+            )
 
     def forward(self, x: Inputs) -> Tensor:
         """Return the negative log-likelihood of the targets, summed over their tokens (paper 3.4).

@@ -201,7 +201,8 @@ class Fit:
         for part in parts:
             # nothing at all, where a last batch is smaller than the number of ranks
             losses.append(torch.zeros((), device=self.device))
-            for piece in Inputs.of(part, self.device).pieces() if len(part.user_id) else ():
+            x = Inputs.of(part, self.device)
+            for piece in self.model.pieces(x) if len(part.user_id) else ():
                 with autocast(self.precision, self.device):
                     loss = self.forward(piece)
                 (loss / tokens).backward()
