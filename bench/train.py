@@ -7,35 +7,42 @@ the other in one process; a step is everything from the text to the new weights.
 as podtrain reads them, and digit by digit, which is near to what T5's own vocabulary makes of
 them (423 tokens a top-N prompt instead of 108). A turn is a step of each task. The floor counts the
 products of matrices that no way of computing this model can do without, tokens without pads, at
-the speed of one large product on this machine.
+the speed of one large product on this machine. Batches are typical ones of 64 drawn; drawing them
+is timed, too.
 """
 
 import argparse
+import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from bench.figures import Figure, arguments, show
+from bench.figures import Figure, arguments, show, timed
 from bench.reference.stream import Collate, PromptDataset, loader
 from bench.reference.train import Trainer
 from bench.stream import sample
 from podtrain.config import FitConfig
 from podtrain.data.shards import Shards
 from podtrain.data.stream import Batch
-from podtrain.model.pod import Pod
-from podtrain.train.ahead import ahead
+from podtrain.model.pod import Inputs, Pod
 from podtrain.train.loop import Fit, Progress
 from podtrain.train.parallel import Ranks
 from podtrain.train.run import LAST, Run
 
+T = TypeVar("T")
 BATCH = 64
 TIMES = 3.0  # asked for
 CPU = torch.device("cpu")
+DRAWN = 64  # batches of a task, of which the typical ones are timed
+LENGTHS = (32, 64, 128, 256, 512)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,41 +89,89 @@ def operations(model: Pod, batch: Batch) -> float:
 def ours(run: Run, shards: Shards, turns: int) -> tuple[Speed, float]:
     """Time podtrain's own loop; return the operations of a turn, too."""
     fit = Fit(run, shards, Ranks(), CPU, lambda _: None, float("inf"))
-    steps = ahead(fit.batches(0))
-    seconds: dict[str, list[float]] = {}
-    count = 0.0
-    for step in range(-1, len(fit.tasks) * turns):
-        start = time.perf_counter()
-        parts = next(steps)
-        losses = fit.step(parts, max(step, 0))
-        float(losses[0])
-        if step >= 0:
-            seconds.setdefault(parts[0].task, []).append(time.perf_counter() - start)
-            count += operations(fit.model, parts[0]) / turns
-    return Speed({task: sum(s) / len(s) for task, s in seconds.items()}), count
+    found, count = {}, 0.0
+    for task, stream in zip(fit.tasks, fit.streams, strict=True):
+        batches, drawing = drawn(stream.batches())
+        seconds = []
+        for batch in typical(batches, partial(operations, fit.model), turns):
+            start = time.perf_counter()
+            float(fit.step([batch], 0)[0])
+            seconds.append(time.perf_counter() - start + drawing)
+        found[task] = statistics.mean(seconds[-turns:])
+        count += statistics.mean(operations(fit.model, batch) for batch in batches)
+    return Speed(found), count
 
 
 def theirs(run: Run, shards: Shards, turns: int) -> Speed:
     """Time the reference from the same weights."""
     trainer = Trainer(run.model(LAST), run.config.lr)
     reader = run.reader(shards)
-    tokenizer = reader.tokens.tokenizer
-
-    def endless(task: str) -> Iterator[dict[str, Tensor]]:
+    found = {}
+    for task in run.config.tasks:
         closed = reader.items_end or task == "explanation"
-        samples = PromptDataset(shards, task, most=BATCH * 40)
-        while True:
-            yield from loader(samples, Collate(tokenizer, task, closed), BATCH)
-
-    streams = {task: endless(task) for task in run.config.tasks}
-    trainer.step(run.config.tasks[0], next(streams[run.config.tasks[0]]))
-    seconds = dict.fromkeys(streams, 0.0)
-    for _ in range(turns):
-        for task, stream in streams.items():
+        samples = PromptDataset(shards, task, most=BATCH * DRAWN)
+        collate = Collate(reader.tokens.tokenizer, task, closed)
+        batches, drawing = drawn(loader(samples, collate, BATCH))
+        seconds = []
+        for batch in typical(batches, _places, turns):
             start = time.perf_counter()
-            float(trainer.step(task, next(stream)))
-            seconds[task] += (time.perf_counter() - start) / turns
-    return Speed(seconds)
+            float(trainer.step(task, batch))
+            seconds.append(time.perf_counter() - start + drawing)
+        found[task] = statistics.mean(seconds[-turns:])
+    return Speed(found)
+
+
+def drawn(batches: Iterator[T]) -> tuple[list[T], float]:
+    """Return some full batches, and the seconds that drawing one took."""
+    start = time.perf_counter()
+    found = list(islice(batches, DRAWN))
+    return found[: max(1, len(found) - 1)], (time.perf_counter() - start) / len(found)
+
+
+def typical(batches: list[T], cost: Callable[[T], float], turns: int) -> list[T]:
+    """Return as many batches of nearly the mean cost, and one more before them, to warm up.
+
+    Batches of ours are of equal length and so differ from each other: a few drawn at random may
+    all be short.
+    """
+    costs = [cost(batch) for batch in batches]
+    mean = statistics.mean(costs)
+    order = sorted(range(len(batches)), key=lambda i: abs(costs[i] - mean))
+    nearest = [batches[order[i % len(order)]] for i in range(turns)]
+    return [min(zip(costs, batches, strict=True), key=lambda pair: pair[0])[1], *nearest]
+
+
+def _places(batch: dict[str, Tensor]) -> float:
+    return float(batch["mask"].numel() + batch["labels"].numel())
+
+
+def by_length(run: Run, samples: int = 16) -> Iterator[Figure]:
+    """Time forward and backward passes over random prompts of a task and one target each."""
+    own, other = (run.model(LAST).train() for _ in range(2))
+    trainer = Trainer(other, run.config.lr)
+    for length in LENGTHS:
+        x = Inputs(
+            task="topn",
+            user=torch.zeros(samples, dtype=torch.long),
+            ids=torch.randint(3, 2_000, (samples, length)),
+            whole=torch.zeros(samples, length, dtype=torch.long),
+            mask=torch.ones(samples, length, dtype=torch.bool),
+            labels=torch.randint(3, 2_000, (samples, 1)),
+        )
+        batch = {"ids": x.ids, "whole": x.whole, "mask": x.mask, "labels": x.labels}
+        yield Figure(
+            part="training by length",
+            work=f"{length} tokens",
+            unit="ms/step",
+            ours=1e3 * timed(partial(_pass, own, x), 2),
+            reference=1e3 * timed(lambda b=batch: trainer.loss("topn", b).backward(), 2),
+            note=f"batches of {samples}, without the optimizer",
+        )
+
+
+def _pass(model: Pod, x: Inputs) -> None:
+    for piece in model.pieces(x):
+        model(piece).backward()
 
 
 def figures(shards: Shards, base: str, turns: int, work: Path) -> list[Figure]:
@@ -147,6 +202,7 @@ def figures(shards: Shards, base: str, turns: int, work: Path) -> list[Figure]:
             Figure("training step", f"{task}, {ids}", "s", seconds, other.seconds[task])
             for task, seconds in own.seconds.items()
         ]
+    found += by_length(Run.open(work / "ids whole"))
     found.append(
         Figure(
             part="training",
