@@ -30,12 +30,12 @@ KINDS = ("scaled", "unscaled", "untied")
 tasks = st.sampled_from(TASKS)
 
 
-def small_t5(kind: str, dropout: float = 0.0) -> T5ForConditionalGeneration:
+def small_t5(kind: str, dropout: float = 0.0, layers: int = 2) -> T5ForConditionalGeneration:
     """A random T5 whose attention, positions and outputs all matter."""
     torch.manual_seed(KINDS.index(kind))
     more: dict[str, Any] = {} if kind == "scaled" else {"tie_word_embeddings": False}
     config = T5Config(
-        vocab_size=WORDS, d_model=D, d_kv=6, d_ff=24, num_layers=2, num_heads=3,
+        vocab_size=WORDS, d_model=D, d_kv=6, d_ff=24, num_layers=layers, num_heads=3,
         dropout_rate=dropout, decoder_start_token_id=0, relative_attention_num_buckets=6,
         relative_attention_max_distance=9, **more,
     )  # fmt: skip
@@ -310,6 +310,24 @@ def test_a_loss_of_pads_alone_is_nothing() -> None:
     assert hidden.grad is not None
     assert weight.grad is not None
     assert float(hidden.grad.abs().sum() + weight.grad.abs().sum()) == 0
+
+
+def test_compiled_it_is_the_same() -> None:
+    """Traced and differentiated as torch.compile does, run without its code generator."""
+    plain, dropping = (
+        Pod(small_t5("unscaled", rate, layers=1), read=WORDS).train() for rate in (0.0, 0.3)
+    )
+    x = some_inputs("explanation", 4)
+    parameters = list(plain.parameters())
+    loss = torch.compile(plain, backend="aot_eager")(x)
+    torch.testing.assert_close(loss, plain(x), rtol=1e-5, atol=1e-5)
+    own, expected = (
+        torch.autograd.grad(of, parameters, materialize_grads=True) for of in (loss, plain(x))
+    )
+    largest = float(max(gradient.abs().max() for gradient in expected))
+    for a, b in zip(own, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=4e-6 * largest)
+    torch.compile(dropping, backend="aot_eager")(x).backward()
 
 
 # Dropout

@@ -1,8 +1,12 @@
-"""Operations that pass over memory less often than those they are made of."""
+"""Operations that pass over memory less often than those they are made of.
+
+torch.compile, which fuses them itself, gets the plain ones.
+"""
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 LOSS_ROWS = 1_024  # target tokens whose logits are in memory at once
@@ -122,6 +126,11 @@ def attend(
     1, heads, queries, keys), gets a gradient; unseen: whatever broadcasts to that, gets none;
     rate: of dropout on the weights.
     """
+    if torch.compiler.is_compiling():
+        scores = query @ key.transpose(2, 3)
+        for added in (bias, unseen):
+            scores = scores if added is None else scores + added
+        return F.dropout(scores.softmax(3).to(query.dtype), rate) @ value
     return _Attention.apply(query, key, value, bias, unseen, _in_256(rate))  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -149,6 +158,8 @@ class _ReluDropout(torch.autograd.Function):
 
 def relu_dropout(x: Tensor, rate: float) -> Tensor:
     """Return `dropout(relu(x), rate)`, in the memory of x."""
+    if torch.compiler.is_compiling():
+        return F.dropout(x.relu(), rate)
     return _ReluDropout.apply(x, _in_256(rate))  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -158,6 +169,8 @@ def dropout(x: Tensor, rate: float) -> Tensor:
     Eight elements are drawn from each random integer: `bernoulli_` on a CPU draws a double for
     each, a seventh of a training step.
     """
+    if torch.compiler.is_compiling():
+        return F.dropout(x, rate)
     dropped = _in_256(rate)
     return x * _kept(x, dropped).to(x.dtype).mul_(_scale(dropped)) if dropped else x
 

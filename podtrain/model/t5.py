@@ -86,7 +86,7 @@ def _position_bias(stack: Any, length: int) -> Tensor:
 
 def _unseen(mask: Tensor) -> Tensor | None:
     """What is added to scores where the mask hides; None where it hides nothing (on a CPU)."""
-    if mask.device.type == "cpu" and bool(mask.all()):
+    if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(mask.all()):
         return None
     # half of the lowest: with a bias on top it is still a number
     least = torch.finfo(torch.float32).min / 2
