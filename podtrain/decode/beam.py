@@ -1,4 +1,4 @@
-"""The best of the catalogue, and of all texts, without a look at the rest."""
+"""Beam search: over the catalogue, and over free text."""
 
 from typing import Any
 
@@ -12,8 +12,6 @@ from podtrain.decode.trie import Trie
 from podtrain.errors import PodError
 
 Found = tuple[torch.Tensor, torch.Tensor]
-FIRST_BEAMS = 32  # of an exact search
-ROUNDING = 1e-3  # by how much a score may differ in other company, and much more
 BLOCK = 64  # tokens of which only the best is looked at, as a rule
 SPREAD = 4  # steps until slots that no text goes back to are given up
 LEAVE = 8  # one in so many users must be done for the others to be moved together
@@ -38,41 +36,10 @@ def beam_items(
     than n, items are padded with 0 and scores with -inf. Errors: `PodError` for beams < n.
     """
     _check(beams, n)
-    trie = trie.to(states.device)
-    least = states.new_full((len(states),), -torch.inf, dtype=torch.float32)
-    items, scores, _ = _search(t5, states, mask, trie, beams, least, n, max_bytes)
-    return items, scores
-
-
-@torch.no_grad()
-def top_catalogue(
-    t5: T5ForConditionalGeneration,
-    states: torch.Tensor,
-    mask: torch.Tensor,
-    trie: Trie,
-    n: int,
-    *,
-    beams: int = FIRST_BEAMS,
-    max_bytes: int = MAX_BYTES,
-) -> Found:
-    """Return the n best items of `score_catalogue`, (users, n), and their scores.
-
-    Log-probabilities only fall on the way down the tree. So a beam has found the best if no node
-    that it left scores more than the last it found; users for whom one does are searched once
-    more, below all nodes that score as much as what they have. Padded as `beam_items`.
-    Errors: `PodError` for n < 1.
-    """
-    beams = max(beams, n)
-    _check(beams, n)
-    trie = trie.to(states.device)
-    least = states.new_full((len(states),), -torch.inf, dtype=torch.float32)
-    items, scores, left = _search(t5, states, mask, trie, beams, least, n, max_bytes)
-    open_ = (left > scores[:, -1]).nonzero()[:, 0]
-    if len(open_):
-        every, least = max(level.nodes for level in trie.levels), scores[open_, -1] - ROUNDING
-        items[open_], scores[open_], _ = _search(
-            t5, states[open_], mask[open_], trie, every, least, n, max_bytes
-        )
+    decoder, trie = Decoder(t5), trie.to(states.device)
+    groups = user_groups(t5, states, trie, max_bytes, nodes=beams)
+    found = [_items(decoder, states[rows], mask[rows], trie, beams, n) for rows in groups]
+    items, scores = (torch.cat(part) for part in zip(*found, strict=True))
     return items, scores
 
 
@@ -232,43 +199,14 @@ def _check(beams: int, n: int) -> None:
         )
 
 
-def _search(
-    t5: T5ForConditionalGeneration,
-    states: torch.Tensor,
-    mask: torch.Tensor,
-    trie: Trie,
-    beams: int,
-    least: torch.Tensor,
-    n: int,
-    max_bytes: int,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return `_items` of all users, group after group."""
-    decoder = Decoder(t5)
-    groups = user_groups(t5, states, trie, max_bytes, nodes=beams)
-    found = [_items(decoder, states[r], mask[r], trie, beams, least[r], n) for r in groups]
-    items, scores, left = (torch.cat(part) for part in zip(*found, strict=True))
-    return items, scores, left
-
-
 def _items(
-    decoder: Decoder,
-    states: torch.Tensor,
-    mask: torch.Tensor,
-    trie: Trie,
-    beams: int,
-    least: torch.Tensor,
-    n: int,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return items, scores, and the best score of a node that no beam was left for (users,).
-
-    Nodes that score less than `least` (users,) are known to be of no use.
-    """
+    decoder: Decoder, states: torch.Tensor, mask: torch.Tensor, trie: Trie, beams: int, n: int
+) -> Found:
     items = torch.zeros(len(states), n, dtype=torch.int64, device=states.device)
     scores = torch.full(items.shape, -torch.inf, device=states.device)
-    left = scores[:, 0].clone()
     if not trie.levels:  # a single item
         items[:, 0], scores[:, 0] = 1, 0
-        return items, scores, left
+        return items, scores
     state = decoder.start(states, mask, sum(min(level.nodes, beams) for level in trie.levels))
     nodes, total = torch.zeros_like(items[:1, :1]), torch.zeros_like(scores[:, :1])
     path = None
@@ -284,18 +222,14 @@ def _items(
         items, scores = _merge((items, scores), (_at(level.item[choice], found[0]), found[1]), n)
         if last:
             break
-        where, total = _best(logp.masked_fill_(child < 0, -torch.inf), beams + 1)
-        if total.shape[1] > beams:
-            left = torch.maximum(left, total[:, beams])
-            where, total = where[:, :beams], total[:, :beams]
-        floor = torch.maximum(scores[:, -1], least)
-        total.masked_fill_(total < floor[:, None], -torch.inf)  # it can only fall
+        where, total = _best(logp.masked_fill_(child < 0, -torch.inf), beams)
+        total.masked_fill_(total < scores[:, -1:], -torch.inf)  # it can only fall
         alive = int((total > -torch.inf).sum(1).max())
         if not alive:
             break
         where, total = where[:, :alive], total[:, :alive]
         nodes, path = _at(child, where).clamp_(min=0), longer(path, where // level.widest, slots)
-    return items.masked_fill_(scores == -torch.inf, 0), scores, left
+    return items.masked_fill_(scores == -torch.inf, 0), scores
 
 
 def _best(scores: torch.Tensor, n: int) -> Found:

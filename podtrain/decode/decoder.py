@@ -114,7 +114,7 @@ class Decoder:
         of d_model where it was of D.
         """
         heads, each = self._heads
-        model = self.head.shape[1]
+        model: int = self.head.shape[1]
         taken = queries * heads * model * (each + SLOW_PRODUCT * length)
         return taken < heads * each * length * (model + queries)
 
