@@ -1,6 +1,6 @@
 """Draw how cost grows with size, from what the benchmarks wrote: one SVG, for light and dark pages.
 
-usage: python bench/growth.py FIGURES.json ... --to growth.svg
+usage: python -m bench.growth FIGURES.json ... --to growth.svg
 
 A panel takes the figures of one part, and the size from their words: "0.2 M reviews" is 200,000.
 What is a rate is drawn as milliseconds. A panel with fewer than two sizes is left out.

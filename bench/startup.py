@@ -1,6 +1,6 @@
 """Time how long a command takes to answer, in a process of its own.
 
-usage: python bench/startup.py [--json FILE]
+usage: python -m bench.startup [--json FILE]
 
 Wall seconds, the median of seven fresh processes after one that warms the cache of files; the
 floor is Python that does nothing. The notes say what importing typer alone takes, and the seconds

@@ -1,6 +1,6 @@
 """Time the stream: samples a second from Parquet into ready batches, and the share of pads.
 
-usage: python bench/stream.py [--shards DIR] [--digits 0,1] [--json FILE]
+usage: python -m bench.stream [--shards DIR] [--digits 0,1] [--json FILE]
 
 One process, seconds of the processor, the median of three runs (an epoch each, several where they
 are short), the tokenizer that podtrain learns from the shards. The reference tokenises and pads

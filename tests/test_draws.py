@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podprep.engine import sql_text
+from podprep.recipe import draws
 from tests import oracle
 
 Ask = Callable[..., list[Any]]
@@ -81,3 +82,50 @@ def test_the_first_values_of_many_permutations_are_even(ask: Ask) -> None:
     assert sum(pairs) == users
     for counts in (pairs, cells["users"]):
         assert chi_square(counts) < (len(counts) - 1) + 5 * (2 * (len(counts) - 1)) ** 0.5
+
+
+# ------------------------------------------------------------------ over arrays
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 99),
+    size=st.integers(1, 400),
+    wanted=st.integers(1, 120),
+    own=st.lists(st.lists(st.integers(1, 400), max_size=60), min_size=1, max_size=30),
+    cells=st.sampled_from((1, 500, draws.CELLS)),
+)
+def test_drawing_over_arrays_equals_the_sql(
+    seed: int, size: int, wanted: int, own: list[list[int]], cells: int
+) -> None:
+    """Small pools, pools that run out, users who own most of one, a repeated purchase."""
+    own = [[1 + item % size for item in items] for items in own]
+    with duckdb.connect() as con, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(draws, "CELLS", cells)
+        con.execute(f"CREATE TABLE options AS SELECT {seed} AS seed")
+        con.execute(sql_text("build/00_draws.sql"))
+        a, b = oracle.sides(size)
+        con.execute(
+            "CREATE TABLE pools AS SELECT 'all' AS scope, range(1, $1 + 1) AS items", [size]
+        )
+        con.execute(
+            """
+            CREATE TEMP TABLE asked AS
+            SELECT *, least(a * b, negatives + len(own) + a * b - size) AS slots,
+                wide(key, 1) AS k1, wide(key, 2) AS k2, wide(key, 3) AS k3,
+                wide(key, 4) AS k4, wide(key, 5) AS k5, wide(key, 6) AS k6
+            FROM (
+                SELECT user_id, 'test' AS split, 0 AS round, 'all' AS scope, 1 AS item_id,
+                    'uniform' AS negative_sampling, CAST($1[user_id] AS INTEGER[]) AS own,
+                    $2::BIGINT AS negatives, $3::BIGINT AS size, $4::BIGINT AS a, $5::BIGINT AS b,
+                    key('negatives/test', user_id, 0) AS key
+                FROM range(1, len($1) + 1) AS users(user_id))
+            """,
+            [own, wanted, size, a, b],
+        )
+        con.execute(sql_text("build/14_negatives.sql"))
+        expected = [
+            row[0] for row in con.sql("SELECT item_ids FROM drawn ORDER BY user_id").fetchall()
+        ]
+        asked = con.sql("FROM asked ORDER BY user_id").to_arrow_table()
+        assert draws.draw_uniform(asked, wanted).to_pylist() == expected

@@ -33,7 +33,7 @@ CREATE OR REPLACE TABLE sequences AS
 SELECT * REPLACE (list_transform(times, lambda t: coalesce(t, TIMESTAMP '1970-01-01')) AS times)
 FROM sequences ORDER BY user_id
 """
-_GIVEN_NEGATIVES = """;
+_GIVEN_NEGATIVES = """
 UPDATE drawn SET item_ids = given_negatives.item_ids FROM given_negatives
 WHERE drawn.split = 'test' AND drawn.user_id = given_negatives.user_id
 """

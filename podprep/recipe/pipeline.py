@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ OPTIONS = (
     "reading", "seed", "core", "negatives", "negative_sampling", "history", "duplicates",
 )  # fmt: skip
 OUTCOMES = ("kept", "train", "valid", "test")
-SENTENCE_LINES = 16_384  # lines of the dump that one query searches for sentences
+SENTENCE_LINES = 32_768  # lines of the dump that one query searches for sentences
 
 
 def build(
@@ -132,16 +133,21 @@ class Build:
         """
         self._read()
         release = str(self._value("SELECT max(release) FROM parsed WHERE reason IS NULL"))
-        self._clean()
-        self._order()
-        self.con.execute(
-            "CREATE TABLE sentences (line_number BIGINT, feature VARCHAR, sentence VARCHAR)"
-        )
-        if Task.EXPLANATION in self.options.tasks:
-            if self.inputs.sentiment:
-                self._read_sentiment(self.inputs.sentiment)
-            else:
-                self._mine()
+        mines = Task.EXPLANATION in self.options.tasks and not self.inputs.sentiment
+        with ThreadPoolExecutor(1) as beside:  # one core mines features while one sorts
+            features = beside.submit(self._mine_features) if mines else None
+            self._clean()
+            self._order()
+            self.con.execute(
+                "CREATE TABLE sentences (line_number BIGINT, feature VARCHAR, sentence VARCHAR)"
+            )
+            if features:
+                self.progress("features", 0, 0)
+                features.result()
+        if mines:
+            self._find_sentences()
+        elif self.inputs.sentiment and Task.EXPLANATION in self.options.tasks:
+            self._read_sentiment(self.inputs.sentiment)
         self._sql("12_explanations")
         self.con.execute("DROP TABLE parsed")
         return release
@@ -165,6 +171,7 @@ class Build:
         self._table("templates", templates_table(self.inputs.templates))
         self.con.execute("CREATE TABLE stages (stage VARCHAR, what VARCHAR, rows BIGINT)")
         self._sql("00_draws")
+        self.con.execute(f"CREATE OR REPLACE MACRO seed() AS {self.options.seed}")
 
     def _read(self) -> None:
         dump = self.inputs.dump
@@ -248,13 +255,16 @@ class Build:
         self._table("unusable", pa.table(arrays, names=["record", "reason"]))
         self._sql("11_sentiment")
 
-    def _mine(self) -> None:
-        self.progress("features", 0, 0)
-        self.con.execute(
-            "CREATE VIEW reviews AS SELECT line_number, text FROM parsed WHERE reason IS NULL"
-        )
-        self._table("lexicon", explanations.load_lexicon())
-        self._sql("09_features")
+    def _mine_features(self) -> None:
+        with self.con.cursor() as cursor:
+            cursor.execute(
+                "CREATE VIEW reviews AS SELECT line_number, text FROM parsed WHERE reason IS NULL"
+            )
+            cursor.register("given", explanations.load_lexicon())
+            cursor.execute("CREATE TABLE lexicon AS FROM given")
+            cursor.execute(sql_text("build/09_features.sql"))
+
+    def _find_sentences(self) -> None:
         # features are mined from every review of the dump, sentences sought for the purchases
         self.con.execute(
             "DELETE FROM parsed WHERE line_number NOT IN (SELECT line_number FROM interactions)"
@@ -262,14 +272,15 @@ class Build:
         self.progress("sentences", 0, 0)
         last = self._value("SELECT max(line_number) FROM interactions")
         firsts = range(1, last + 1, SENTENCE_LINES)
-        select = sql_text("build/10_sentences.sql")
+        prepare, select = self.con.extract_statements(sql_text("build/10_sentences.sql"))
 
         def search(cursor: duckdb.DuckDBPyConnection, first: int) -> None:
             cursor.execute(
                 "CREATE OR REPLACE TEMP TABLE block AS SELECT "
                 f"{first} AS first_line, {first + SENTENCE_LINES - 1} AS last_line"
             )
-            cursor.execute(f"INSERT INTO sentences {select}")
+            cursor.execute(prepare.query)
+            cursor.execute(f"INSERT INTO sentences {select.query}")
 
         done = run_parallel(self.con, self.machine.threads, search, firsts)
         for n, _ in enumerate(done, 1):

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from podprep.engine import Machine, Progress, run_parallel, sql_text
-from podprep.recipe.options import BuildOptions, Task
+from podprep.recipe.draws import draw_uniform
+from podprep.recipe.options import BuildOptions, NegativeSampling, Task
 from podprep.shards import PART_ROWS, SCHEMAS, ShardFile, sample_path, write_parquet
 
 HELD_OUT = ("valid", "test")
@@ -50,7 +51,8 @@ def write_samples(
     Returns the files, and the fewest and most negatives of a validation or test user.
     """
     sql = {task: sql_text(f"build/{number}_{task}.sql") for task, number in NUMBERS.items()}
-    negatives_sql = sql_text("build/14_negatives.sql") + after_negatives
+    asked_sql = sql_text("build/14_asked.sql")
+    negatives_sql = sql_text("build/14_negatives.sql")
 
     def samples(cursor: duckdb.DuckDBPyConnection, part: Part) -> ShardFile:
         table = cursor.sql(sql[part.task]).to_arrow_table()
@@ -59,8 +61,15 @@ def write_samples(
 
     def draw(cursor: duckdb.DuckDBPyConnection, part: Part) -> None:
         cursor.execute(part.select())
-        if part.task is Task.TOPN:
+        if part.task is not Task.TOPN:
+            return
+        cursor.execute(asked_sql)
+        if options.negative_sampling is NegativeSampling.UNIFORM:
+            _draw_uniform(cursor, options.negatives)
+        else:
             cursor.execute(negatives_sql)
+        if after_negatives:
+            cursor.execute(after_negatives)
 
     def frozen(cursor: duckdb.DuckDBPyConnection, part: Part) -> tuple[pa.Table, ShardFile | None]:
         draw(cursor, part)
@@ -100,6 +109,14 @@ def write_samples(
         done.append(file)
         progress("samples", len(done), steps)
     return [catalogue, *done], (min(lengths, default=0), max(lengths, default=0))
+
+
+def _draw_uniform(cursor: duckdb.DuckDBPyConnection, negatives: int) -> None:
+    asked = cursor.sql("FROM asked ORDER BY user_id").to_arrow_table()
+    drawn = asked.select(["user_id", "split", "round", "item_id"])
+    cursor.register("given", drawn.append_column("item_ids", draw_uniform(asked, negatives)))
+    cursor.execute("CREATE OR REPLACE TEMP TABLE drawn AS FROM given")
+    cursor.unregister("given")
 
 
 NUMBERS = {Task.SEQUENTIAL: 15, Task.TOPN: 16, Task.EXPLANATION: 17}

@@ -51,10 +51,11 @@ WITH valid AS (
     SELECT *,
         CASE
             WHEN problem IS NOT NULL THEN problem
-            WHEN trim(line, E' \t\r\n') = '' THEN 'empty line'
+            WHEN NOT is_json AND trim(line, E' \t\r\n') = '' THEN 'empty line'
             WHEN NOT is_json THEN 'not JSON'
             WHEN NOT starts_with(ltrim(line, E' \t\r\n'), '{') THEN 'no JSON object'
-            WHEN len(keys) <> len(list_distinct(keys)) THEN 'a key given twice'
+            WHEN len(list_filter(keys, lambda k, i: list_position(keys, k) <> i)) > 0
+                THEN 'a key given twice'
             WHEN reviewer_id IS NULL THEN 'no reviewer'
             WHEN asin IS NULL THEN 'no product'
             WHEN length(reviewer_id) > 256 OR length(asin) > 256 THEN 'id longer than 256'

@@ -151,14 +151,17 @@ WHERE (merged.sense
     AND feature NOT IN (SELECT word FROM lexicon WHERE generic)
 ORDER BY reviews DESC, feature, word;
 
+-- two roles in an integer, the second 32 bits up
 CREATE OR REPLACE TABLE dictionary AS
-SELECT word, (f.word IS NOT NULL)::INTEGER AS feature, coalesce(noun, 1) AS noun,
-    coalesce(opinion, 0) AS opinion, coalesce(strong, 0) AS strong,
-    coalesce(adjective, 0) AS adjective, coalesce(copula, 0) AS copula,
-    coalesce(adverb, 0) AS adverb, coalesce(love, 0) AS love, coalesce(likes, 0) AS likes,
-    coalesce(make, 0) AS make, coalesce(sense, 0) AS sense, coalesce(wish, 0) AS wish,
-    coalesce(determiner, 0) AS determiner, coalesce(subject, 0) AS subject,
-    coalesce(speaker, 0) AS speaker, coalesce(pause, 0) AS pause
+SELECT word,
+    (f.word IS NOT NULL)::BIGINT + (coalesce(noun, 1)::BIGINT << 32) AS feature_noun,
+    coalesce(opinion, 0) + (coalesce(strong, 0)::BIGINT << 32) AS opinion_strong,
+    coalesce(adjective, 0) + (coalesce(copula, 0)::BIGINT << 32) AS adjective_copula,
+    coalesce(adverb, 0) + (coalesce(love, 0)::BIGINT << 32) AS adverb_love,
+    coalesce(likes, 0) + (coalesce(make, 0)::BIGINT << 32) AS likes_make,
+    coalesce(sense, 0) + (coalesce(wish, 0)::BIGINT << 32) AS sense_wish,
+    coalesce(determiner, 0) + (coalesce(subject, 0)::BIGINT << 32) AS determiner_subject,
+    coalesce(speaker, 0) + (coalesce(pause, 0)::BIGINT << 32) AS speaker_pause
 FROM grammar FULL JOIN features AS f USING (word)
 -- of the nouns those that the sample mentions: a small table is looked up faster
 WHERE f.word IS NOT NULL OR word IN (SELECT word FROM counted)

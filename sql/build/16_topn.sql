@@ -12,15 +12,21 @@ WITH placed AS (
 ), listed AS (
     SELECT *, list_concat(item_ids[1:before], [item_id], item_ids[before + 1:]) AS candidates
     FROM placed
+), worded AS (
+    SELECT *, split_part(text, '{candidates}', 1) AS head,
+        split_part(text, '{candidates}', 2) AS tail
+    FROM templates
+    WHERE task = 'topn'
 )
 SELECT sample_id('topn', split, round, user_id) AS sample_id,
     user_id,
     item_id,
     template_id,
-    replace(replace(text, '{user}', 'user_' || user_id),
-        '{candidates}', 'item_' || array_to_string(candidates, ' item_')) AS prompt,
+    concat(replace(head, '{user}', 'user_' || user_id), 'item_',
+        array_to_string(candidates, ' item_'),
+        replace(tail, '{user}', 'user_' || user_id)) AS prompt,
     CAST(item_id AS VARCHAR) AS target,
     candidates
-FROM listed JOIN templates ON templates.task = 'topn'
-    AND CASE split WHEN 'train' THEN templates.place = listed.template ELSE templates.bare END
+FROM listed JOIN worded
+    ON CASE split WHEN 'train' THEN worded.place = listed.template ELSE worded.bare END
 ORDER BY user_id;
