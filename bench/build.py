@@ -1,6 +1,6 @@
 """`podprep build` beside the pandas reference, and as the dump grows.
 
-usage: python -m bench.build [--dump FILE] [--sizes 200000,4000000,20000000] [--memory 4GB] [--json FILE]
+usage: python -m bench.build [--dump FILE] [--sizes N,N,N] [--memory 4GB] [--json FILE]
 
 Without a dump the embedded sample stands in, copied up to the reviews of Beauty. Larger dumps are
 copies, each with users and products of its own: what a user looks like stays the same, so that
