@@ -208,13 +208,16 @@ class Fit:
                 (loss / tokens).backward()
                 losses[-1] += loss.detach()
         self.ranks.sum_gradients(self.model)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        held = [p for p in self.model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in held if p.grad is not None])
         if not torch.isfinite(norm):  # before the weights take it up
             tasks, mean = ", ".join(part.task for part in parts), float(sum(losses)) / tokens
             raise PodError(
                 f"step {step:,} ({tasks}) has a loss of {mean} and a gradient of {float(norm)}: "
                 f"lower --lr or take --precision fp32; {self.run.folder} keeps what was before"
             )
+        if norm > CLIP:
+            torch.nn.utils.clip_grads_with_norm_(held, CLIP, norm)
         before = [rows.clone() for rows in self.slow]
         self.optimizer.step()
         for rows, old in zip(self.slow, before, strict=True):
