@@ -31,8 +31,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from transformers import T5Config, T5ForConditionalGeneration
 
-from bench.figures import Figure, arguments, show
+from bench.figures import Figure, arguments, show, timed
 from bench.reference.generate import Generator
 from bench.stream import sample
 from bench.train import products
@@ -42,7 +44,10 @@ from podtrain.data.stream import Batch, Samples
 from podtrain.decode.beam import beam_items, beam_text
 from podtrain.decode.decoder import Decoder
 from podtrain.decode.exact import score_candidates, score_catalogue
+from podtrain.decode.trie import Trie
 from podtrain.evaluate.decode import MIN_TOKENS, Asked, candidates_of
+from podtrain.model.bases import SHAPES
+from podtrain.model.t5 import encode
 from podtrain.train.run import BEST, LAST, Run
 
 BEAMS, TOP = 20, 10
@@ -59,6 +64,7 @@ USERS = {  # of the reference, by digits: it takes seconds
 # Ours is asked for more users of long and short histories: batches are made of those alike.
 SEARCHED = {0: 1_024, 3: 512, 1: 256}
 SCORED = {0: 1_024, 3: 384, 1: 24}
+CATALOGUES = (1_000, 10_000, 100_000)
 Way = Callable[[Batch], object]
 
 
@@ -250,7 +256,45 @@ def figures(shards: Shards, base: str, work: Path) -> list[Figure]:
         }.items():
             if task in config.tasks and digits in USERS[task]:
                 found += ask()
-    return found + list(apart(found))
+    return [*found, *by_catalogue(base), *apart(found)]
+
+
+def by_catalogue(base: str) -> Iterator[Figure]:
+    """Rank catalogues of several sizes, an item a token, for prompts of a usual length."""
+    for items in CATALOGUES:
+        torch.manual_seed(items)
+        options = {"decoder_start_token_id": 0, "tie_word_embeddings": False}
+        t5 = T5ForConditionalGeneration(T5Config(vocab_size=items + 2, **options, **SHAPES[base]))
+        t5.eval()
+        trie = Trie.build([[2 + item] for item in range(items)], end=1)
+        prompts = torch.randn(SIZE, 12, t5.config.d_model)
+        mask = torch.ones(SIZE, 12, dtype=torch.bool)
+
+        @torch.inference_mode()
+        def exact(t5: Any = t5, trie: Trie = trie, x: Tensor = prompts, m: Tensor = mask) -> None:
+            score_catalogue(t5, encode(t5, x, m), m, trie).topk(TOP)
+
+        @torch.inference_mode()
+        def generate(t5: Any = t5, x: Tensor = prompts, m: Tensor = mask) -> None:
+            t5.generate(
+                inputs_embeds=x,
+                attention_mask=m.long(),
+                num_beams=BEAMS,
+                num_return_sequences=TOP,
+                max_new_tokens=1,
+                early_stopping=True,
+                do_sample=False,
+            )
+
+        exact()
+        yield Figure(
+            part="exact ranking by catalogue",
+            work=f"{items:,} items",
+            unit="users/s",
+            ours=SIZE / timed(exact),
+            reference=SIZE / timed(generate, 1),
+            note="random weights and prompts, 12 vectors a prompt",
+        )
 
 
 def apart(found: list[Figure]) -> Iterator[Figure]:
