@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 THREADS = os.cpu_count() or 1
+SERIES = ("training step", "training by length", "exact ranking by catalogue")  # drawn, or details
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,20 @@ def load(file: Path) -> list[Figure]:
     """Read figures that `show` wrote."""
     names = Figure.__dataclass_fields__
     return [Figure(**{k: row[k] for k in names}) for row in json.loads(file.read_text())]
+
+
+def markdown(figures: Iterable[Figure]) -> str:
+    """Return the table of the README: what was asked for, or has a reference and no series."""
+    head = ("part", "work", "unit", "here", "reference", "times", "asked", "of the floor", "holds")
+    rows = [head, ("---",) * 3 + ("---:",) * 5 + ("---",)]
+    for f in figures:
+        if f.asked is None and (f.reference is None or f.part in SERIES):
+            continue
+        numbers = (f.ours, f.reference, f.ratio, f.asked)
+        share = "" if f.of_floor is None else f"{f.of_floor:.0%}"
+        holds = {None: "", True: "yes", False: "**no**"}[f.holds]
+        rows.append((f.part, f.work, f.unit, *map(_number, numbers), share, holds))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
 def _number(value: float | None) -> str:

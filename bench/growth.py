@@ -170,8 +170,10 @@ def _drawn(panel: Panel, left: float, top: float) -> str:
             picture.dot((x, y), f"{line.name}: {short(x)} {panel.x}, {short(y)} {panel.y}", style)
         for x, y in (line.points[0], line.points[-1]):
             at, over = picture.at(x, y)
+            lower = any(b > y for line in panel.lines for a, b in line.points if a == x)
+            over += 18 if lower else -9  # of two lines, one is written above, one below
             picture.parts.append(
-                f'<text class="value" x="{at:.1f}" y="{over - 9:.1f}" '
+                f'<text class="value" x="{at:.1f}" y="{over:.1f}" '
                 f'text-anchor="middle">{short(y)}</text>'
             )
     plot = picture.svg().replace(

@@ -263,7 +263,7 @@ def by_catalogue(base: str) -> Iterator[Figure]:
     """Rank catalogues of several sizes, an item a token, for prompts of a usual length."""
     for items in CATALOGUES:
         torch.manual_seed(items)
-        options = {"decoder_start_token_id": 0, "tie_word_embeddings": False}
+        options: dict[str, Any] = {"decoder_start_token_id": 0, "tie_word_embeddings": False}
         t5 = T5ForConditionalGeneration(T5Config(vocab_size=items + 2, **options, **SHAPES[base]))
         t5.eval()
         trie = Trie.build([[2 + item] for item in range(items)], end=1)
