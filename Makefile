@@ -40,7 +40,7 @@ test: lint
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	$(BIN)/python -m bench --json bench/results.json --picture bench/growth.svg $(if $(DUMP),--dump $(DUMP)) \
+	$(BIN)/python -m bench --json bench.json --picture bench.svg $(if $(DUMP),--dump $(DUMP)) \
 		$(if $(SIZES),--sizes $(SIZES))
 
 clean:

@@ -48,7 +48,7 @@ def test_figures_come_back_from_json(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_the_readme_has_what_was_measured() -> None:
-    """bench/results.json is what `make bench` wrote; the README's table is made of it."""
+    """bench/results.json is what one `make bench` wrote; the README's table is made of it."""
     root = Path(__file__).parent.parent
     assert markdown(load(root / "bench" / "results.json")) in (root / "README.md").read_text()
 
