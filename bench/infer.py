@@ -20,8 +20,6 @@ The floor counts the products of matrices for the prompts without pads, the node
 and the tokens it projects on, at the speed of one large product on this machine.
 """
 
-import argparse
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,7 +34,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from bench.figures import Figure, arguments, show, timed
 from bench.reference.generate import Generator
-from bench.stream import sample
+from bench.stream import dataset
 from bench.train import products
 from podtrain.config import FitConfig
 from podtrain.data.shards import Shards
@@ -313,20 +311,13 @@ def apart(found: list[Figure]) -> Iterator[Figure]:
             )
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the options."""
-    options = arguments(__doc__)
-    options.add_argument("--shards", type=Path, help="a dataset; without, the sample is built")
-    options.add_argument("--base", default="small")
-    return options
-
-
 def main() -> None:
     """Run and print."""
-    args = parser().parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        shards = Shards.open(args.shards) if args.shards else sample(work)
+    parser = arguments(__doc__)
+    parser.add_argument("--shards", type=Path, help="a dataset; without, the sample is built")
+    parser.add_argument("--base", default="small")
+    args = parser.parse_args()
+    with dataset(args.shards) as (shards, work):
         show(figures(shards, args.base, work), args.json)
 
 

@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -174,18 +175,24 @@ def figures(shards: Shards, digits: tuple[int, ...] = (0,)) -> list[Figure]:
     return found
 
 
-def sample(folder: Path) -> Shards:
-    """Build the sample in a folder."""
-    write_sample(folder / "sample.json.gz")
-    inputs = BuildInputs(
-        dataset="sample",
-        options=BuildOptions(),
-        templates=load_templates(),
-        dump=folder / "sample.json.gz",
-    )
-    machine = Machine(threads=1, memory=1 << 30)
-    build(inputs, machine, folder / "shards", progress=lambda *_: None)
-    return Shards.open(folder / "shards")
+@contextmanager
+def dataset(folder: Path | None) -> Iterator[tuple[Shards, Path]]:
+    """Yield a dataset, the sample where none is named, and an empty folder."""
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        if folder:
+            yield Shards.open(folder), work
+            return
+        write_sample(work / "sample.json.gz")
+        inputs = BuildInputs(
+            dataset="sample",
+            options=BuildOptions(),
+            templates=load_templates(),
+            dump=work / "sample.json.gz",
+        )
+        machine = Machine(threads=1, memory=1 << 30)
+        build(inputs, machine, work / "shards", progress=lambda *_: None)
+        yield Shards.open(work / "shards"), work
 
 
 def main() -> None:
@@ -195,8 +202,7 @@ def main() -> None:
     parser.add_argument("--digits", default="0", help="with commas; 0: ids whole")
     args = parser.parse_args()
     digits = tuple(int(n) for n in args.digits.split(","))
-    with tempfile.TemporaryDirectory() as folder:
-        shards = Shards.open(args.shards) if args.shards else sample(Path(folder))
+    with dataset(args.shards) as (shards, _):
         show(figures(shards, digits), args.json)
 
 

@@ -11,9 +11,7 @@ the speed of one large product on this machine. Batches are typical ones of 64 d
 is timed, too.
 """
 
-import argparse
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -28,7 +26,7 @@ from torch import Tensor
 from bench.figures import Figure, arguments, show, timed
 from bench.reference.stream import Collate, PromptDataset, loader
 from bench.reference.train import Trainer
-from bench.stream import sample
+from bench.stream import dataset
 from podtrain.config import FitConfig
 from podtrain.data.shards import Shards
 from podtrain.data.stream import Batch
@@ -149,14 +147,15 @@ def by_length(run: Run, samples: int = 16) -> Iterator[Figure]:
     """Time forward and backward passes over random prompts of a task and one target each."""
     own, other = (run.model(LAST).train() for _ in range(2))
     trainer = Trainer(other, run.config.lr)
+    words = len(own.t5.lm_head.weight)
     for length in LENGTHS:
         x = Inputs(
             task="topn",
             user=torch.zeros(samples, dtype=torch.long),
-            ids=torch.randint(3, 2_000, (samples, length)),
+            ids=torch.randint(3, words, (samples, length)),
             whole=torch.zeros(samples, length, dtype=torch.long),
             mask=torch.ones(samples, length, dtype=torch.bool),
-            labels=torch.randint(3, 2_000, (samples, 1)),
+            labels=torch.randint(3, words, (samples, 1)),
         )
         batch = {"ids": x.ids, "whole": x.whole, "mask": x.mask, "labels": x.labels}
         yield Figure(
@@ -217,21 +216,14 @@ def figures(shards: Shards, base: str, turns: int, work: Path) -> list[Figure]:
     return found
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the options."""
-    options = arguments(__doc__)
-    options.add_argument("--shards", type=Path, help="a dataset; without, the sample is built")
-    options.add_argument("--base", default="small")
-    options.add_argument("--turns", type=int, default=2)
-    return options
-
-
 def main() -> None:
     """Run and print."""
-    args = parser().parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        shards = Shards.open(args.shards) if args.shards else sample(work)
+    parser = arguments(__doc__)
+    parser.add_argument("--shards", type=Path, help="a dataset; without, the sample is built")
+    parser.add_argument("--base", default="small")
+    parser.add_argument("--turns", type=int, default=2)
+    args = parser.parse_args()
+    with dataset(args.shards) as (shards, work):
         show(figures(shards, args.base, args.turns, work), args.json)
 
 
