@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import T5Config, T5ForConditionalGeneration
 
+from bench import infer, train
 from bench.figures import Figure, load, markdown, show
 from bench.growth import growth, panels
 from bench.reference.train import Trainer
@@ -18,6 +20,7 @@ from bench.train import operations, typical
 from podtrain.data.shards import TASKS
 from podtrain.data.stream import Batch
 from podtrain.model.pod import Inputs, Pod
+from tests.test_fit import tiny_shards
 
 positive = st.floats(0.01, 1e6)
 
@@ -106,6 +109,24 @@ def test_the_reference_trains_the_same_thing(task: str) -> None:
     torch.testing.assert_close(trainer.loss(task, theirs), expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(trainer.step(task, theirs), expected, rtol=1e-5, atol=1e-6)
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("module", [train, infer])
+def test_both_sides_run_and_every_task_has_a_figure(
+    module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On tiny data: the numbers say nothing, but for the ratios and floors that are there."""
+    monkeypatch.setattr(train, "LENGTHS", (4, 8))
+    monkeypatch.setattr(train, "DRAWN", 3)
+    monkeypatch.setattr(infer, "CATALOGUES", (40, 60))
+    shards = tiny_shards(tmp_path)
+    rest = (1, tmp_path) if module is train else (tmp_path,)
+    found = module.figures(shards, "tiny", *rest)
+    asked = [f for f in found if f.asked is not None]
+    assert len(asked) == (2 if module is train else 9)
+    assert all(f.ratio and f.of_floor and f.floor_of for f in asked)
+    for part, ways in (("training step", 6), ("training by length", 2)):
+        assert sum(f.part == part for f in found) == ways * (module is train)
 
 
 @given(st.lists(st.integers(1, 1_000), min_size=2, max_size=30), st.integers(1, 5))
