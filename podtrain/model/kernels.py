@@ -108,7 +108,8 @@ class _Attention(torch.autograd.Function):
         torch._softmax_backward_data(d_scores, weights, 3, d_scores.dtype, grad_input=d_scores)
         d_bias = None
         if ctx.needs_input_grad[3]:
-            d_bias = d_scores.sum(0, keepdim=True) if ctx.bias == 1 else d_scores
+            wide = torch.promote_types(d_scores.dtype, torch.float32)
+            d_bias = d_scores.sum(0, keepdim=True, dtype=wide) if ctx.bias == 1 else d_scores
         return d_scores @ key, d_scores.transpose(2, 3) @ query, d_value, d_bias, None, None
 
 
