@@ -1,7 +1,7 @@
 # make demo    set up, build the sample dataset, audit it, train on it, recommend and explain
 # make test    set up, lint, run the tests
-# make bench   time every part beside what one would write today (20 minutes); DUMP=FILE, else the
-#              sample is copied; SIZES=200000,4000000 leaves the largest build out
+# make bench   time every part beside what one would write today (15 minutes); DUMP=FILE, else the
+#              sample is copied; SIZES=200000,4000000,20000000 adds the largest build
 
 PYTHON ?= python3
 BIN := .venv/bin
