@@ -51,8 +51,6 @@ def write_samples(
     Returns the files, and the fewest and most negatives of a validation or test user.
     """
     sql = {task: sql_text(f"build/{number}_{task}.sql") for task, number in NUMBERS.items()}
-    asked_sql = sql_text("build/14_asked.sql")
-    negatives_sql = sql_text("build/14_negatives.sql")
 
     def samples(cursor: duckdb.DuckDBPyConnection, part: Part) -> ShardFile:
         table = cursor.sql(sql[part.task]).to_arrow_table()
@@ -61,15 +59,10 @@ def write_samples(
 
     def draw(cursor: duckdb.DuckDBPyConnection, part: Part) -> None:
         cursor.execute(part.select())
-        if part.task is not Task.TOPN:
-            return
-        cursor.execute(asked_sql)
-        if options.negative_sampling is NegativeSampling.UNIFORM:
-            _draw_uniform(cursor, options.negatives)
-        else:
-            cursor.execute(negatives_sql)
-        if after_negatives:
-            cursor.execute(after_negatives)
+        if part.task is Task.TOPN:
+            _draw_negatives(cursor, options)
+            if after_negatives:
+                cursor.execute(after_negatives)
 
     def frozen(cursor: duckdb.DuckDBPyConnection, part: Part) -> tuple[pa.Table, ShardFile | None]:
         draw(cursor, part)
@@ -111,10 +104,16 @@ def write_samples(
     return [catalogue, *done], (min(lengths, default=0), max(lengths, default=0))
 
 
-def _draw_uniform(cursor: duckdb.DuckDBPyConnection, negatives: int) -> None:
+def _draw_negatives(cursor: duckdb.DuckDBPyConnection, options: BuildOptions) -> None:
+    """Make the table `drawn`: by the SQL, or the same over arrays."""
+    cursor.execute(sql_text("build/14_asked.sql"))
+    if options.negative_sampling is not NegativeSampling.UNIFORM:
+        cursor.execute(sql_text("build/14_negatives.sql"))
+        return
     asked = cursor.sql("FROM asked ORDER BY user_id").to_arrow_table()
     drawn = asked.select(["user_id", "split", "round", "item_id"])
-    cursor.register("given", drawn.append_column("item_ids", draw_uniform(asked, negatives)))
+    lists = draw_uniform(asked, options.negatives)
+    cursor.register("given", drawn.append_column("item_ids", lists))
     cursor.execute("CREATE OR REPLACE TEMP TABLE drawn AS FROM given")
     cursor.unregister("given")
 
