@@ -23,10 +23,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.figures import THREADS, Figure, arguments, show, timed
+from podprep.contract.hashing import file_sha256
+from podprep.contract.writing import write_parquet
 from podprep.engine import Machine
 from podprep.raw.dumps import LINES, open_dump, read_lines
 from podprep.raw.sample import write_sample
-from podprep.shards import file_sha256, write_parquet
 
 BEAUTY = 198_502  # reviews
 SIZES = (200_000, 4_000_000)  # and 20 million, where a quarter of an hour more is to be had

@@ -36,8 +36,8 @@ from bench.figures import Figure, arguments, show, timed
 from bench.reference.generate import Generator
 from bench.stream import dataset
 from bench.train import products
+from podprep.contract.shards import Shards
 from podtrain.config import FitConfig
-from podtrain.data.shards import Shards
 from podtrain.data.stream import Batch, Samples
 from podtrain.decode.beam import beam_items, beam_text
 from podtrain.decode.decoder import Decoder

@@ -26,13 +26,13 @@ from torch import Tensor
 
 from bench.figures import Figure, arguments, show
 from bench.reference.stream import Collate, PromptDataset, loader
+from podprep.contract.shards import Shards
 from podprep.engine import Machine
 from podprep.raw.sample import write_sample
 from podprep.recipe.inputs import Inputs as BuildInputs
 from podprep.recipe.options import BuildOptions
 from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
-from podtrain.data.shards import Shards
 from podtrain.data.stream import COLUMNS, Reader, TaskStream
 from podtrain.data.tokenizer import learn
 from podtrain.data.tokens import Tokens

@@ -27,8 +27,8 @@ from bench.figures import Figure, arguments, show, timed
 from bench.reference.stream import Collate, PromptDataset, loader
 from bench.reference.train import Trainer
 from bench.stream import dataset
+from podprep.contract.shards import Shards
 from podtrain.config import FitConfig
-from podtrain.data.shards import Shards
 from podtrain.data.stream import Batch
 from podtrain.model.pod import Inputs, Pod
 from podtrain.train.loop import Fit, Progress

@@ -11,7 +11,7 @@ import typer
 
 from podprep import __version__
 from podprep.commands import audit, build, exchange, query
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
 
 app = typer.Typer(
     no_args_is_help=True,

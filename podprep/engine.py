@@ -16,7 +16,7 @@ from typing import TypeVar
 import duckdb
 import pyarrow as pa
 
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
 
 # What Python, pyarrow and one part in each thread's hands take beside DuckDB's own buffers
 # (measured: see bench/). Of more memory it is a fifth: what DuckDB counts as freed is not all

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
+from podprep.contract.errors import PodError
 from podtrain import __version__
 from podtrain.commands import evaluate, fit, recommend
-from podtrain.errors import PodError
 
 app = typer.Typer(
     no_args_is_help=True,

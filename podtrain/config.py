@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from podtrain.data.shards import TASKS, Shards
-from podtrain.errors import PodError
+from podprep.contract.errors import PodError
+from podprep.contract.schema import TASKS
+from podprep.contract.shards import Shards
 
 SCHEDULES = ("alternate", "mixed")
 PRECISIONS = ("auto", "fp32", "bf16")

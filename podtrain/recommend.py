@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from podtrain.data.shards import Shards
+from podprep.contract.errors import PodError
+from podprep.contract.shards import Shards
 from podtrain.data.stream import Batch
-from podtrain.errors import PodError
 from podtrain.evaluate.decode import Asked
 from podtrain.evaluate.evaluate import TEXT_BEAMS, best
 
@@ -37,12 +37,12 @@ class Catalogue:
     def user(self, name: str) -> int:
         """Return a user's number from a number or a reviewer id. Errors: `PodError` if unknown."""
         found = _find(self._users["reviewer_id"], name)
-        if found is None and name.isdigit() and 1 <= int(name) <= self.shards.users:
+        if found is None and name.isdigit() and 1 <= int(name) <= self.shards.n_users:
             found = int(name)
         if found is None:
             raise PodError(
                 f"no user {name} in {self.shards.folder}: give a number from 1 to "
-                f"{self.shards.users:,} or a reviewer id of catalog/users.parquet"
+                f"{self.shards.n_users:,} or a reviewer id of catalog/users.parquet"
             )
         return found
 
@@ -53,12 +53,12 @@ class Catalogue:
     def item(self, name: str) -> int:
         """Return an item's number from a number or an asin. Errors: `PodError` if unknown."""
         found = _find(self._asins, name)
-        if found is None and name.isdigit() and 1 <= int(name) <= self.shards.items:
+        if found is None and name.isdigit() and 1 <= int(name) <= self.shards.n_items:
             found = int(name)
         if found is None:
             raise PodError(
                 f"no item {name} in {self.shards.folder}: give a number from 1 to "
-                f"{self.shards.items:,} or an asin of catalog/items.parquet"
+                f"{self.shards.n_items:,} or an asin of catalog/items.parquet"
             )
         return found
 
@@ -106,7 +106,7 @@ def recommend(
             raise PodError("no history to go by: give --history ITEM,ITEM,...")
         batch = prompt_batch(asked, "sequential", user_id, history[-longest:])
         scores = asked.catalogue_scores(batch)
-        ids = np.arange(1, shards.items + 1)[None]
+        ids = np.arange(1, shards.n_items + 1)[None]
         kept = np.isin(ids, candidates) if candidates is not None else ~np.isin(ids, history)
         scores = np.where(kept, scores, -np.inf)
     items, values = best(scores, ids, n)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from podtrain.data.shards import SPLITS, Interactions
-from podtrain.errors import PodError
+from podprep.contract.errors import PodError
+from podprep.contract.schema import SPLITS
+from podtrain.data.interactions import Interactions
 from podtrain.metrics.ranking import Ranks, ranks_of
 
 RULES = ("popularity", "max+1", "last+1", "markov", "item-knn")

@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from podprep.shards import file_sha256, read_manifest, write_manifest
+from podprep.contract.hashing import file_sha256
+from podprep.contract.manifest import read_manifest, write_manifest
 
 Row = dict[str, Any]
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from podprep.audit.leaks import Audit, Figure, audit, audit_table, audit_words, sql_files
+from podprep.contract.errors import PodError
 from podprep.engine import Machine, sql_text
-from podprep.errors import PodError
 from podprep.recipe.options import Duplicates, NegativeSampling, Reading
 from podprep.report import print_tables
 from tests.conftest import SHARED, Build, Row, arithmetic_rows, needs_shared, review

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from podtrain.errors import PodError
+from podprep.contract.errors import PodError
 from podtrain.model import checkpoint
 from podtrain.model.checkpoint import load_weights, read_checkpoint, weights, write_checkpoint
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podtrain.errors import PodError
+from podprep.contract.errors import PodError
 from podtrain.metrics.compare import compare
 
 Hits = npt.NDArray[np.float64]

@@ -16,12 +16,13 @@ from transformers import BertConfig, T5Config, T5ForConditionalGeneration
 from transformers.utils import logging
 from typer.testing import CliRunner
 
+from podprep.contract.errors import PodError
+from podprep.contract.schema import TASKS
+from podprep.contract.shards import Shards
 from podtrain.cli import app
 from podtrain.commands.fit import fit as command
 from podtrain.config import FitConfig, load_config
-from podtrain.data.shards import TASKS, Shards
 from podtrain.data.tokenizer import learn
-from podtrain.errors import PodError
 from podtrain.model import bases
 from podtrain.model.bases import make_base
 from podtrain.model.checkpoint import read_checkpoint
@@ -340,12 +341,12 @@ def test_a_t5_from_a_folder_is_trained_from_where_it_stands(
         assert trained(x) < base(x)
     # an item is written as its number
     assert [run.tokens().text(row.tolist()) for row in _items(run, shards)] == [
-        str(i) for i in range(1, shards.items + 1)
+        str(i) for i in range(1, shards.n_items + 1)
     ]
 
 
 def _items(run: Run, shards: Shards) -> list[Any]:
-    items = run.tokens().items(shards.items)
+    items = run.tokens().items(shards.n_items)
     return [items.row(i) for i in range(len(items))]
 
 

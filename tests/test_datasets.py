@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
 from podprep.raw.datasets import CATEGORIES, DATASETS, locate, resolve, search_paths
 
 ALL = [f"{release}/{category}" for release, known in CATEGORIES.items() for category in known]

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from transformers import T5Config, T5ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
+from podprep.contract.errors import PodError
 from podtrain.decode import beam, decoder
 from podtrain.decode.beam import beam_items, beam_text
 from podtrain.decode.decoder import Decoder, State
 from podtrain.decode.exact import longer, score_candidates, score_catalogue
 from podtrain.decode.trie import Trie
-from podtrain.errors import PodError
 
 END = 1
 KINDS = ("t5", "v1.1", "untied")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
 from podprep.raw import dumps
 from podprep.raw.dumps import read_lines, read_metadata
 

@@ -15,8 +15,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from podprep.contract.errors import PodError
 from podprep.engine import sql_text
-from podprep.errors import PodError
 from podprep.recipe.explanations import load_lexicon, read_sentiment
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "raw"

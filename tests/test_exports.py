@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from podprep.contract.errors import PodError
 from podprep.engine import Machine
-from podprep.errors import PodError
 from podprep.exchange.exports import LAYOUTS, export_dataset
 from podprep.recipe.inputs import Inputs
 from podprep.recipe.options import BuildOptions

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
 from podprep.raw import fetch as module
 from podprep.raw.datasets import resolve
 from podprep.raw.fetch import download, fetch

@@ -20,16 +20,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from podprep.contract.errors import PodError
+from podprep.contract.manifest import write_manifest
+from podprep.contract.schema import TASKS
+from podprep.contract.shards import Shards
 from podprep.engine import Machine
 from podprep.recipe.inputs import Inputs as Sources
 from podprep.recipe.options import BuildOptions
 from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
-from podprep.shards import write_manifest
 from podtrain.config import FitConfig
-from podtrain.data.shards import TASKS, Shards
 from podtrain.data.stream import Batch
-from podtrain.errors import PodError
 from podtrain.model.checkpoint import read_checkpoint, weights
 from podtrain.model.pod import Inputs, Pod
 from podtrain.train import loop
@@ -391,7 +392,7 @@ def test_items_that_start_from_purchases_move_slowly(
         train(tmp_path, shards, config)
     first = int(Run.open(tmp_path).tokens().items(1).values[0])
     items = torch.zeros(len(moved["read"]), dtype=torch.bool)
-    items[first : first + shards.items] = True
+    items[first : first + shards.n_items] = True
     share = 1.0 if init == "random" else loop.ITEM_RATE
     for name in ("read", "t5.shared.weight"):
         mine = items[: len(moved[name])]

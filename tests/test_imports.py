@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from podprep.contract.errors import PodError
 from podprep.engine import Machine
-from podprep.errors import PodError
 from podprep.exchange.exports import export_dataset
 from podprep.exchange.imports import folder_inputs, import_folder
 from podprep.recipe.options import Reading

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score, top_k_accuracy_score
 
-from podtrain.errors import PodError
+from podprep.contract.errors import PodError
 from podtrain.metrics import text
 from podtrain.metrics.ranking import (
     Ranks,

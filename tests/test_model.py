@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import T5Config, T5ForConditionalGeneration
 
-from podtrain.data.shards import TASKS, Interactions
-from podtrain.errors import PodError
+from podprep.contract.errors import PodError
+from podprep.contract.schema import TASKS
+from podtrain.data.interactions import Interactions
 from podtrain.model import kernels, spectral, t5
 from podtrain.model.checkpoint import weights
 from podtrain.model.kernels import attend, dropout, projected_loss, relu_dropout

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
 from podprep.recipe.options import Duplicates, NegativeSampling, Reading, Task
 from podprep.recipe.templates import load_templates
 from tests import oracle

@@ -12,9 +12,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from podprep.contract.errors import PodError
+from podprep.contract.schema import SPLITS, TASKS
+from podprep.contract.shards import Shards
 from podprep.recipe.options import Task
-from podtrain.data.shards import SPLITS, TASKS, Shards
-from podtrain.errors import PodError
+from podtrain.data.interactions import Interactions
 from tests.conftest import Build, arithmetic_rows
 from tests.tamper import rewrite
 from tests.test_stream import ROUNDS, build_sample
@@ -85,7 +87,7 @@ def ways_to_read(shards: Shards) -> list[Callable[[], Any]]:
         lambda: shards.open_file(part),
         lambda: shards.table(part),
         lambda: shards.table(part, ["prompt"]),
-        lambda: shards.samples("topn", "test"),
+        lambda: shards.sample_table("topn", "test"),
     ]
 
 
@@ -118,7 +120,7 @@ def test_a_missing_file_is_refused(copied: Path) -> None:
         assert str(error.value).startswith(str(path))
     (copied / "catalog" / "interactions.parquet").write_bytes(b"")
     with pytest.raises(PodError, match=r"interactions\.parquet was changed"):
-        shards.interactions()
+        Interactions.read(shards)
 
 
 def test_an_unknown_file_is_refused(sample: Shards) -> None:
@@ -127,7 +129,7 @@ def test_an_unknown_file_is_refused(sample: Shards) -> None:
         with pytest.raises(PodError, match=f"has no {name}: it was built without it"):
             sample.open_file(name)
     with pytest.raises(PodError, match="no topn samples of split all: name other tasks"):
-        sample.samples("topn", "all")
+        sample.sample_table("topn", "all")
 
 
 def test_a_file_is_hashed_once(sample: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,8 +146,8 @@ def test_a_file_is_hashed_once(sample: Shards, monkeypatch: pytest.MonkeyPatch) 
     for _ in range(2):
         shards.open_file(USERS)
         shards.table(USERS)
-        shards.samples("topn", "valid")
-        shards.interactions()
+        shards.sample_table("topn", "valid")
+        Interactions.read(shards)
     parts = shards.sample_files("topn", "valid")
     assert sorted(hashed) == sorted([USERS, "catalog/interactions.parquet", *parts])
     Shards.open(sample.folder).open_file(USERS)  # another reader looks for itself
@@ -162,9 +164,9 @@ def purchases(folder: Path) -> dict[int, list[tuple[int, str]]]:
 
 def check_interactions(folder: Path) -> None:
     shards = Shards.open(folder)
-    found, plain = shards.interactions(), purchases(folder)
-    assert found.n_users == shards.users == len(plain)
-    assert found.n_items == shards.items
+    found, plain = Interactions.read(shards), purchases(folder)
+    assert found.n_users == shards.n_users == len(plain)
+    assert found.n_items == shards.n_items
     assert list(plain) == list(range(1, found.n_users + 1))
     assert found.items.tolist() == [item for own in plain.values() for item, _ in own]
     assert [SPLITS[s] for s in found.split] == [split for own in plain.values() for _, split in own]
@@ -198,9 +200,9 @@ def test_what_the_manifest_says(sample: Shards) -> None:
     manifest = json.loads((sample.folder / "manifest.json").read_text())
     assert sample.tasks == TASKS
     assert sample.rounds == ROUNDS
-    assert sample.reading == "clean"
+    assert sample.protocol == "clean"
     assert sample.sha256 == manifest["manifest_sha256"]
-    assert (sample.users, sample.items) == tuple(
+    assert (sample.n_users, sample.n_items) == tuple(
         pq.read_metadata(sample.folder / f"catalog/{name}.parquet").num_rows
         for name in ("users", "items")
     )
@@ -219,11 +221,11 @@ def test_samples_are_all_parts_of_their_round(sample: Shards) -> None:
                     sample.folder / f for f in sample.sample_files(task, split, round_)
                 ] == parts
                 rows = [row for part in parts for row in pq.ParquetFile(part).read().to_pylist()]
-                tables.append(sample.samples(task, split, round_).to_pylist())
+                tables.append(sample.sample_table(task, split, round_).to_pylist())
                 assert tables[-1] == rows
-            assert sample.samples(task, split).to_pylist() == tables[0]
+            assert sample.sample_table(task, split).to_pylist() == tables[0]
             assert sample.sample_files(task, split, rounds) == []
-    assert sample.samples("topn", "train", 0) != sample.samples("topn", "train", 1)
+    assert sample.sample_table("topn", "train", 0) != sample.sample_table("topn", "train", 1)
     names = [f"samples/task=topn/split=test/round=0/part-{n:05}.parquet" for n in range(3)]
     listed = Shards(sample.folder, {"files": dict.fromkeys(reversed(names))})
     assert listed.sample_files("topn", "test") == names
@@ -238,4 +240,4 @@ def test_tasks_are_those_that_can_be_trained(build_rows: Build) -> None:
     shards = Shards.open(build_rows(rows, rounds=1))
     assert shards.tasks == ("sequential", "topn")
     with pytest.raises(PodError, match=r"no explanation samples of split train: name other tasks"):
-        shards.samples("explanation", "train")
+        shards.sample_table("explanation", "train")

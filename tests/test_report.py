@@ -13,6 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from podprep.contract.errors import PodError
+from podprep.contract.schema import TASKS
+from podprep.contract.shards import Shards
 from podprep.engine import Machine
 from podprep.recipe.inputs import Inputs
 from podprep.recipe.options import BuildOptions
@@ -20,8 +23,7 @@ from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
 from podtrain.cli import app
 from podtrain.config import FitConfig
-from podtrain.data.shards import TASKS, Shards
-from podtrain.errors import PodError
+from podtrain.data.interactions import Interactions
 from podtrain.evaluate.decode import candidates_of
 from podtrain.evaluate.evaluate import best
 from podtrain.evaluate.files import write_lists, write_ranks, write_results, write_texts
@@ -73,7 +75,7 @@ def make_run(
         "config": {name: getattr(config, name) for name in config.__slots__},
         "shards": str(shards.folder),
         "dataset": "tiny",
-        "reading": shards.reading,
+        "reading": shards.protocol,
         "manifest_sha256": shards.sha256,
         "parameters": 12_345,
         "model": {"t5": t5},
@@ -100,7 +102,7 @@ def log(run: Run, means: list[tuple[int, float]]) -> None:
 def _evaluate(
     run: Run, shards: Shards, task: str, kinds: tuple[str, ...], draw: np.random.Generator
 ) -> None:
-    table = shards.samples(task, "test")
+    table = shards.sample_table(task, "test")
     users, targets = table["user_id"].to_numpy(), table["item_id"].to_numpy()
     names = TEXT_COLUMNS if task == "explanation" else ranking_metrics(ranks_of(RAMP, ZEROS))
     metrics = {m: {name: draw.random() for name in names} for m in ("exact", "beam", *RULES)}
@@ -111,7 +113,7 @@ def _evaluate(
     elif "predictions" in kinds:
         ids = candidates_of(shards, "test")
         if task == "sequential":
-            ids = np.broadcast_to(np.arange(1, shards.items + 1), (len(users), shards.items))
+            ids = np.broadcast_to(np.arange(1, shards.n_items + 1), (len(users), shards.n_items))
         scores = np.log(draw.dirichlet(np.ones(ids.shape[1]), len(users)))
         scores[::3] = np.round(scores[::3])  # ties
         write_lists(run, task, "test", "exact", users, *best(scores, ids))
@@ -322,7 +324,7 @@ def test_results_of_older_weights_are_called_so(shards: Shards, tmp_path: Path) 
 def test_the_gallery_is_what_was_predicted(shards: Shards, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", shards, seed=3)
     read = shown(run, shards)
-    bought, found = shards.interactions(), 0
+    bought, found = Interactions.read(shards), 0
     items = shards.table("catalog/items.parquet")
     names = [
         t or a for t, a in zip(*(items[c].to_pylist() for c in ("title", "asin")), strict=True)
@@ -359,11 +361,11 @@ def test_the_gallery_is_what_was_predicted(shards: Shards, tmp_path: Path) -> No
 
 def test_the_gallery_shows_nonsense_as_it_came(shards: Shards, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", shards, ())
-    table = shards.samples("sequential", "test")
+    table = shards.sample_table("sequential", "test")
     users, targets = table["user_id"].to_numpy(), table["item_id"].to_numpy()
     items = np.array([[0, 999, 0]] * len(users))
     write_lists(run, "sequential", "test", "pod", users, items, np.zeros(items.shape))
-    others = np.array([shards.interactions().history(int(user))[0] for user in users])
+    others = np.array([Interactions.read(shards).history(int(user))[0] for user in users])
     write_texts(run, "test", "pod", users, others, users * 0.0, ["so"] * len(users))
     read = shown(run, shards)
     for user in read.section("Gallery")["users"]:

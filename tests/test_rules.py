@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from podprep.contract.errors import PodError
+from podprep.contract.schema import SPLITS
+from podprep.contract.shards import Shards
 from podtrain import rules
-from podtrain.data.shards import SPLITS, Interactions, Shards
-from podtrain.errors import PodError
+from podtrain.data.interactions import Interactions
 from podtrain.metrics.ranking import Ranks, per_user, ranks_of
 from podtrain.rules import RULES, Rules
 from tests.conftest import Build, arithmetic_rows, needs_shared
@@ -173,11 +175,11 @@ def test_an_unknown_rule_is_refused_by_name() -> None:
 
 def test_a_dataset_is_ranked_whole_and_by_its_candidates(build_rows: Build) -> None:
     shards = Shards.open(build_rows(arithmetic_rows(), negatives=6))
-    interactions = shards.interactions()
+    interactions = Interactions.read(shards)
     counted = Rules.count(interactions)
     for split in ("valid", "test"):
         users, targets = counted.held_out(split)
-        samples = shards.samples("topn", split)
+        samples = shards.sample_table("topn", split)
         assert samples["user_id"].to_pylist() == users.tolist()
         assert samples["item_id"].to_pylist() == targets.tolist()
         given_to = np.array(samples["candidates"].to_pylist(), np.int32)

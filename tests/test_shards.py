@@ -12,9 +12,11 @@ import pyarrow as pa
 import pytest
 
 from podprep import shards
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
+from podprep.contract.manifest import read_manifest, write_manifest
+from podprep.contract.shards import new_dataset, open_file
+from podprep.contract.writing import evenly
 from podprep.recipe import samples
-from podprep.shards import evenly, new_dataset, open_file, read_manifest, write_manifest
 from tests.conftest import Build, arithmetic_rows
 
 INPUTS = {"dataset": "tiny"}

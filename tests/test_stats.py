@@ -15,8 +15,8 @@ import typer
 from typer.testing import CliRunner
 
 from podprep.commands import exchange as commands_exchange
+from podprep.contract.errors import PodError
 from podprep.engine import Machine
-from podprep.errors import PodError
 from podprep.exchange.exports import export_dataset
 from podprep.exchange.imports import folder_inputs, import_folder
 from podprep.recipe.inputs import Inputs

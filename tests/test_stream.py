@@ -17,19 +17,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.reference.stream import Collate, PromptDataset, loader
+from podprep.contract.errors import PodError
+from podprep.contract.manifest import read_manifest, write_manifest
+from podprep.contract.schema import SCHEMAS, TASKS, sample_path
+from podprep.contract.shards import Shards
+from podprep.contract.writing import write_parquet
 from podprep.engine import Machine
 from podprep.raw.sample import write_sample
 from podprep.recipe.inputs import Inputs
 from podprep.recipe.options import BuildOptions
 from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
-from podprep.shards import SCHEMAS, read_manifest, sample_path, write_manifest, write_parquet
 from podtrain.data import stream
-from podtrain.data.shards import TASKS, Shards
 from podtrain.data.stream import Batch, Reader, Samples, TaskStream, prefix_free
 from podtrain.data.tokenizer import learn
 from podtrain.data.tokens import Ragged, Tokens, ragged
-from podtrain.errors import PodError
 from podtrain.model.pod import Inputs as ModelInputs
 
 ROUNDS, ROWS, END = 2, 50, 1
@@ -76,7 +78,7 @@ def readers(sample: Shards, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         manifest["files"] = {k: v for k, v in manifest["files"].items() if "split=train" not in k}
         for task in TASKS:
             for round_ in range(ROUNDS):
-                table = sample.samples(task, "train", round_).slice(0, ROWS)
+                table = sample.sample_table(task, "train", round_).slice(0, ROWS)
                 for part, first in enumerate(range(0, ROWS, part_rows)):
                     path = sample_path(task, "train", round_, part)
                     rows = [table.slice(first, part_rows)]
@@ -148,7 +150,7 @@ def users(batches: list[Batch]) -> list[int]:
 def test_an_epoch_has_every_sample_of_its_round_once(make: Make, task: str) -> None:
     made = make(task)
     reader, closed = made.reader, task == "explanation"
-    tables = [reader.shards.samples(task, "train", round_) for round_ in range(ROUNDS)]
+    tables = [reader.shards.sample_table(task, "train", round_) for round_ in range(ROUNDS)]
     rounds = [Counter(map(str, plainly(reader, table, closed))) for table in tables]
     for epoch, batches in enumerate(epochs(made, 2 * ROUNDS)):
         assert all(1 <= len(batch.user_id) <= 4 for batch in batches)
@@ -242,12 +244,12 @@ def test_few_pads(
 @pytest.mark.parametrize("id_digits", [0, 1, 3])
 def test_an_item_is_closed_only_where_another_begins_so(sample: Shards, id_digits: int) -> None:
     reader = reader_of(sample, id_digits)
-    items = reader.tokens.items(sample.items)
+    items = reader.tokens.items(sample.n_items)
     assert reader.items_end == (id_digits == 1)  # item_1 and item_12; 3 digits hold all 239
     assert reader.longest_item == (3 if id_digits == 1 else 1)
     for task in TASKS:
         closed = reader.items_end or task == "explanation"
-        table = sample.samples(task, "test").slice(0, 40)
+        table = sample.sample_table(task, "test").slice(0, 40)
         read = reader.read(task, table)
         batch = read.batch(np.arange(len(read)), place=True)
         assert samples_of(batch) == plainly(reader, table, closed)
@@ -265,7 +267,7 @@ def test_batches_equal_those_of_the_reference(sample: Shards, task: str, id_digi
     closed = reader.items_end or task == "explanation"
     dataset = PromptDataset(sample, task)
     expected = Collate(reader.tokens.tokenizer, task, closed)([dataset[i] for i in rows.tolist()])
-    table = sample.samples(task, "train")
+    table = sample.sample_table(task, "train")
     found = ModelInputs.of(reader.read(task, table).batch(rows), torch.device("cpu"))
     for name, tensor in expected.items():
         assert torch.equal(getattr(found, name), tensor), name
@@ -282,7 +284,7 @@ def test_a_long_explanation_is_cut_and_still_ends(sample: Shards) -> None:
     reader = reader_of(sample)
     words = [0, 1, stream.TARGET_TOKENS - 2, stream.TARGET_TOKENS - 1, stream.TARGET_TOKENS, 300]
     texts = [" ".join(["great"] * n) for n in words]
-    table = sample.samples("explanation", "train").slice(0, len(words)).drop_columns("target")
+    table = sample.sample_table("explanation", "train").slice(0, len(words)).drop_columns("target")
     read = reader.read("explanation", table.append_column("target", pa.array(texts)))
     [great] = reader.tokens.texts(["great"]).row(0).tolist()
     for row, n in enumerate(words):
@@ -293,7 +295,7 @@ def test_a_long_explanation_is_cut_and_still_ends(sample: Shards) -> None:
 def test_by_length_gives_each_row_once_with_its_place(sample: Shards) -> None:
     for task in TASKS:
         samples = reader_of(sample).split(task, "valid")
-        table = sample.samples(task, "valid")
+        table = sample.sample_table(task, "valid")
         whole = samples_of(samples.batch(np.arange(len(samples))))
         assert [(s[0], s[1]) for s in whole] == list(
             zip(table["user_id"].to_pylist(), table["item_id"].to_pylist(), strict=True)
@@ -330,10 +332,10 @@ def test_an_even_choice_does_not_depend_on_the_files(
     readers: dict[str, Reader], cut: str, most: int
 ) -> None:
     shards, columns = readers[cut].shards, ["item_id", "user_id"]
-    whole = readers["one window"].shards.samples("topn", "train", 1).select(columns)
+    whole = readers["one window"].shards.sample_table("topn", "train", 1).select(columns)
     chosen = np.linspace(0, ROWS - 1, min(most, ROWS)).astype(np.int64)
-    assert shards.samples("topn", "train", 1, columns, most).equals(whole.take(chosen))
-    assert shards.samples("topn", "train", 1, columns).equals(whole)
+    assert shards.sample_table("topn", "train", 1, columns, most).equals(whole.take(chosen))
+    assert shards.sample_table("topn", "train", 1, columns).equals(whole)
 
 
 def test_a_stream_without_samples_is_refused(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
 from podprep.recipe.options import Task
 from podprep.recipe.templates import load_templates, templates_table
 

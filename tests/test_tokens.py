@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, T5Tokenizer
 
+from podprep.contract.errors import PodError
+from podprep.contract.schema import SPLITS, TASKS
+from podprep.contract.shards import Shards
 from podprep.recipe.templates import load_templates
 from podtrain.data import tokenizer as learning
-from podtrain.data.shards import SPLITS, TASKS, Shards
 from podtrain.data.tokenizer import END, MARK, PAD, UNKNOWN, default_id_digits, learn
 from podtrain.data.tokens import Prompts, Tokens
-from podtrain.errors import PodError
 from tests.conftest import Build, arithmetic_rows
 from tests.test_stream import build_sample
 
@@ -58,7 +59,7 @@ def bpe_tokenizer(texts: list[str]) -> Any:
 @pytest.fixture(scope="module")
 def made(sample: Shards) -> dict[str, Any]:
     learned = {kind: learn(sample, TASKS, n)[0] for n, kind in enumerate(KINDS[:4])}
-    prompts = sample.samples("sequential", "train")["prompt"].to_pylist()
+    prompts = sample.sample_table("sequential", "train")["prompt"].to_pylist()
     return {**learned, "t5": t5_tokenizer(), "bpe": bpe_tokenizer(prompts)}
 
 
@@ -122,7 +123,7 @@ def test_putting_words_together_equals_tokenising_whole(tokenizer: Any, texts: l
 def test_the_samples_own_prompts(sample: Shards, tokenizer: Any) -> None:
     tokens = Tokens(tokenizer)
     for task in TASKS:
-        column = sample.samples(task, "train")["prompt"].slice(0, 10)
+        column = sample.sample_table(task, "train")["prompt"].slice(0, 10)
         assert rows(tokens.prompts(column)) == [
             (whole(tokenizer, text), whole_words(tokenizer, text)) for text in column.to_pylist()
         ]
@@ -321,7 +322,7 @@ def test_words_of_held_out_explanations_are_not_learned(build_rows: Build) -> No
         if row["unixReviewTime"] >= 86_400 * 104:
             row["reviewText"] = row["reviewText"].replace("sturdy", "sturdy wuzzleful")
     shards = Shards.open(build_rows(rows, tasks=("explanation",), rounds=1))
-    texts = {s: shards.samples("explanation", s)["target"].to_pylist() for s in SPLITS}
+    texts = {s: shards.sample_table("explanation", s)["target"].to_pylist() for s in SPLITS}
     assert [all("wuzzleful" in text for text in texts[s]) for s in SPLITS] == [False, True, True]
     assert not any("wuzzleful" in text for text in texts["train"])
     tokenizer, _ = learn(shards, ("explanation",), 0)
@@ -339,14 +340,14 @@ def test_users_pieces_come_last_and_are_not_written(sample: Shards, id_digits: i
     assert all(piece.startswith(f"{MARK}user_") for piece in pieces[writable:])
     assert not any(piece.startswith(f"{MARK}user_") for piece in pieces[:writable])
     tokens = Tokens(tokenizer, "item_{}")
-    assert tokens.items(sample.items).values.max() < writable
-    targets = sample.samples("explanation", "train")["target"].to_pylist()
+    assert tokens.items(sample.n_items).values.max() < writable
+    targets = sample.sample_table("explanation", "train")["target"].to_pylist()
     written = tokens.texts(targets)
     assert written.values.max() < writable
     assert [tokens.text(written.row(i).tolist()) for i in range(len(targets))] == targets
     if not id_digits:
-        assert pieces[writable:] == [f"{MARK}user_{i}" for i in range(1, sample.users + 1)]
-        for kind, n in {"item": sample.items, "user": sample.users}.items():
+        assert pieces[writable:] == [f"{MARK}user_{i}" for i in range(1, sample.n_users + 1)]
+        for kind, n in {"item": sample.n_items, "user": sample.n_users}.items():
             ids = [f"{kind}_{i}" for i in range(1, n + 1)]
             assert [tokenizer.tokenize(i) for i in ids] == [[MARK + i] for i in ids]
 
@@ -390,7 +391,7 @@ def test_no_piece_for_digits_that_no_id_has(sample: Shards) -> None:
 def test_ids_are_whole_while_the_vocabulary_is_small(sample: Shards) -> None:
     assert default_id_digits(sample) == 0
     count = partial(dict.__or__, sample.manifest["files"])
-    for users, digits in ((200_000 - sample.items, 0), (200_001 - sample.items, 3)):
+    for users, digits in ((200_000 - sample.n_items, 0), (200_001 - sample.n_items, 3)):
         files = count({"catalog/users.parquet": {"rows": users}})
         many = replace(sample, manifest={**sample.manifest, "files": files})
         assert default_id_digits(many) == digits

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from podprep.audit.rebuild import Sources, rebuild
 from podprep.audit.verify import Law, faults_words, laws_table, verify
 from podprep.commands.audit import register
+from podprep.contract.errors import PodError
 from podprep.engine import Machine
-from podprep.errors import PodError
 from podprep.recipe.inputs import Inputs
 from podprep.recipe.options import BuildOptions, NegativeSampling, Reading
 from podprep.recipe.pipeline import build

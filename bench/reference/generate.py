@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from podtrain.data.shards import TASKS
+from podprep.contract.schema import TASKS
 from podtrain.data.stream import Batch, Samples
 from podtrain.model.pod import Pod
 

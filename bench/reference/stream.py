@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from podtrain.data.shards import Shards
+from podprep.contract.shards import Shards
 from podtrain.data.stream import COLUMNS
 
 ID = re.compile(r"(?:user|item)_[0-9]+")
@@ -25,7 +25,7 @@ class PromptDataset(Dataset[Row]):
 
     def __init__(self, shards: Shards, task: str, round_: int = 0, most: int | None = None) -> None:
         """`most`: only so many samples, the first ones."""
-        table = shards.samples(task, "train", round_, COLUMNS)
+        table = shards.sample_table(task, "train", round_, COLUMNS)
         self.rows: list[Row] = table.slice(0, most).to_pylist()
 
     def __len__(self) -> int:

@@ -21,8 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from podprep.ask.query import Answer, Question
-from podprep.errors import PodError
-from podprep.shards import evenly
+from podprep.contract.errors import PodError
+from podprep.contract.writing import evenly
 
 GROUP_ROWS = 100_000  # in a row group of a Parquet answer
 WIDEST = 60  # characters of a cell of a table

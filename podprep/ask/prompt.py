@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
 
 HELP = """\
 Statements in SQL end with a semicolon and may go over several lines.

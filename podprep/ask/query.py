@@ -10,8 +10,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from podprep.contract.errors import PodError
 from podprep.engine import sql_folder, sql_text
-from podprep.errors import PodError
 
 BATCH_ROWS = 10_000  # of an answer, held in memory at a time
 _RUN_VIEWS = ("predictions", "metrics", "losses")

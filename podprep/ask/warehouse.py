@@ -14,9 +14,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from podprep.contract.errors import PodError
+from podprep.contract.shards import Shards
 from podprep.engine import Machine, connect, sql_text
-from podprep.errors import PodError
-from podprep.shards import read_manifest
 
 # Bytes of a catalog file that is read on threads, twice as fast: 4 million purchases are 24 MB on
 # disk and 140 MB in memory.
@@ -26,14 +26,14 @@ _VIEW = re.compile(r"CREATE OR REPLACE VIEW (\w+) AS")
 _FILES = re.compile(r"read_(parquet|json)\('([^']+)'")
 
 
-def open_warehouse(shards: Path, machine: Machine) -> duckdb.DuckDBPyConnection:
+def open_warehouse(shards: Shards, machine: Machine) -> duckdb.DuckDBPyConnection:
     """Open a connection for SQL of ours, with the views over a dataset and nothing outside it.
 
     It can write into the dataset's folder: SQL of others goes to `closed_warehouse`.
-    Errors: `PodError` as `read_manifest`, or for a missing file.
+    Errors: `PodError` as `Shards.check`.
     """
-    _complete(shards, read_manifest(shards))
-    folder = shards.resolve()
+    shards.check_all()
+    folder = shards.folder.resolve()
     con = connect(machine)
     con.execute(views(folder))
     con.execute("SET allowed_directories = [$1, $2]", [f"{folder}/", f"{_literally(folder)}/"])
@@ -43,7 +43,7 @@ def open_warehouse(shards: Path, machine: Machine) -> duckdb.DuckDBPyConnection:
 
 @contextmanager
 def closed_warehouse(
-    shards: Path, machine: Machine, run: Path | None = None
+    shards: Shards, machine: Machine, run: Path | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield a connection that can ask the views and can open no file at all, to read or to write.
 
@@ -51,12 +51,12 @@ def closed_warehouse(
     there is no telling from a statement: `WITH x AS (COPY ... TO ...) FROM x` is a SELECT.
     Errors: `PodError` as `open_warehouse`, for no run, or for a damaged file.
     """
-    _complete(shards, read_manifest(shards))
+    shards.check_all()
     # made by DuckDB if it must spill; the one place that it can reach, and gone afterwards
     spill = Path(tempfile.gettempdir()) / f"podprep-{secrets.token_hex(8)}"
     con = connect(machine, spill)
     try:
-        _stand_on_arrow(con, sql_text("views.sql"), shards.resolve())
+        _stand_on_arrow(con, sql_text("views.sql"), shards.folder.resolve())
         if run is not None:
             _stand_on_arrow(con, _written(run), run.resolve())
         _lock(con)
@@ -79,18 +79,19 @@ def run_views(run: Path) -> str:
     return _located(_written(run), run.resolve())
 
 
-def shell_sql(shards: Path, run: Path | None = None) -> str:
+def shell_sql(shards: Shards, run: Path | None = None) -> str:
     """Return SQL that gives the plain duckdb client and notebooks the views, by absolute paths.
 
     Errors: `PodError` as `open_warehouse`, or for no run.
     """
-    _complete(shards, read_manifest(shards))
+    shards.check_all()
+    folder = json.dumps(str(shards.folder.resolve()), ensure_ascii=False)
     head = (
-        f"-- The views of podprep over {json.dumps(str(shards.resolve()), ensure_ascii=False)}.\n"
+        f"-- The views of podprep over {folder}.\n"
         "-- client:    duckdb -init FILE\n"
         "-- notebook:  con = duckdb.connect(); con.execute(open(FILE).read())\n\n"
     )
-    return head + views(shards) + (f"\n{run_views(run)}" if run is not None else "")
+    return head + views(shards.folder) + (f"\n{run_views(run)}" if run is not None else "")
 
 
 def _written(run: Path) -> str:
@@ -114,14 +115,6 @@ def _located(text: str, folder: Path) -> str:
 def _literally(folder: Path) -> str:
     """Return a path in which DuckDB sees no wildcard."""
     return re.sub(r"([*?\[])", r"[\1]", str(folder))
-
-
-def _complete(folder: Path, manifest: dict[str, Any]) -> None:
-    for name in manifest["files"]:
-        if not (folder / name).is_file():
-            raise PodError(
-                f"{folder / name} is missing: podprep build --force makes the dataset again"
-            )
 
 
 def _lock(con: duckdb.DuckDBPyConnection) -> None:

@@ -11,9 +11,10 @@ from rich.text import Text
 
 from podprep.ask.warehouse import views
 from podprep.audit.published import open_published, read_published
+from podprep.contract.errors import PodError
+from podprep.contract.manifest import MANIFEST
+from podprep.contract.shards import Shards
 from podprep.engine import Machine, connect, sql_folder, sql_text
-from podprep.errors import PodError
-from podprep.shards import MANIFEST, read_manifest
 
 CLEAN, LEAK = "clean", "LEAK"
 COLOURS = {CLEAN: "green", LEAK: "bold red"}
@@ -64,7 +65,7 @@ class Audit:
 def audit(path: Path, machine: Machine) -> Audit:
     """Ask every check of sql/audit/ about a dataset, or about a folder that others published.
 
-    Errors: `PodError` as `read_manifest` and `read_published`, or where memory does not suffice.
+    Errors: `PodError` as `Shards.open` and `read_published`, or where memory does not suffice.
     """
     with tempfile.TemporaryDirectory() as spill:
         con = connect(machine, Path(spill))
@@ -96,7 +97,9 @@ def title(text: str) -> tuple[str, str]:
 def _open(con: duckdb.DuckDBPyConnection, path: Path) -> str:
     """Make the views, and `facts` about them that no view can tell."""
     if (path / MANIFEST).is_file():
-        inputs = read_manifest(path)["inputs"]
+        shards = Shards.open(path)
+        shards.check_all()
+        inputs = shards.manifest["inputs"]
         con.execute(views(path.resolve()))
         what = f"{inputs['dataset']}, {inputs['reading']} reading"
         facts = (True, True, True, inputs["options"]["negative_sampling"] == "uniform")

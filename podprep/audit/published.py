@@ -13,8 +13,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from podprep.errors import PodError
-from podprep.shards import SCHEMAS
+from podprep.contract.errors import PodError
+from podprep.contract.schema import SCHEMAS
 
 SEQUENCES, MAPS = "sequential.txt", "datamaps.json"
 NEGATIVES, EXPLANATIONS = "negative.txt", "explanation.json"

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from podprep.audit.verify import ROLES, Law, manifest_law, options_of
+from podprep.contract.errors import PodError
+from podprep.contract.hashing import file_sha256
+from podprep.contract.manifest import SEAL, read_manifest
 from podprep.engine import Machine, Progress
-from podprep.errors import PodError
 from podprep.exchange.imports import folder_inputs, import_folder
 from podprep.raw.datasets import DATA_VARIABLE, data_folder
 from podprep.raw.sources import make_sample
@@ -15,7 +17,6 @@ from podprep.recipe.inputs import Inputs
 from podprep.recipe.options import Task
 from podprep.recipe.pipeline import build
 from podprep.recipe.templates import Template
-from podprep.shards import SEAL, file_sha256, read_manifest
 
 OPTIONS = dict(zip(ROLES, ("--raw", "--meta", "--sentiment"), strict=True))
 

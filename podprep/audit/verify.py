@@ -17,18 +17,12 @@ from rich.text import Text
 
 from podprep.ask.warehouse import views
 from podprep.audit.leaks import sql_files, title
+from podprep.contract.errors import PodError
+from podprep.contract.hashing import file_sha256
+from podprep.contract.manifest import MANIFEST, SEAL, manifest_sha256, read_manifest
+from podprep.contract.schema import SCHEMAS, sample_path
 from podprep.engine import Machine, connect, sql_text
-from podprep.errors import PodError
 from podprep.recipe.options import BuildOptions, Reading, Task
-from podprep.shards import (
-    MANIFEST,
-    SCHEMAS,
-    SEAL,
-    file_sha256,
-    manifest_sha256,
-    read_manifest,
-    sample_path,
-)
 
 EXAMPLES = 5  # faults that are shown of each law
 KEYS = {

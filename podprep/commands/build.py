@@ -17,7 +17,7 @@ from podprep.recipe.options import (
     parse_tasks,
 )
 
-Shards = Annotated[Path, typer.Argument(help="A folder made by podprep build.")]
+ShardsFolder = Annotated[Path, typer.Argument(help="A folder made by podprep build.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -147,7 +147,7 @@ def fetch(
 
 
 def show(
-    shards: Shards,
+    shards: ShardsFolder,
     task: Annotated[Task | None, typer.Option(help="One task; default: all.")] = None,
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "train",
     n: Annotated[int, typer.Option("-n", help="How many samples of each task.")] = 3,
@@ -157,12 +157,11 @@ def show(
 
     Example: podprep show shards/ --task topn --split test -n 2
     """
+    from podprep.contract.shards import Shards
     from podprep.report import print_tables, sample_table
-    from podprep.shards import first_samples, read_manifest
 
-    manifest = read_manifest(shards)
-    wanted = [task] if task else [Task(t) for t in manifest["inputs"]["options"]["tasks"]]
-    samples = {t: first_samples(shards, manifest, t, split, n) for t in wanted}
+    dataset = Shards.open(shards)
+    samples = {t: dataset.first_samples(t, split, n) for t in ([task] if task else dataset.tasks)}
     if as_json:
         _print_json(samples)
     else:

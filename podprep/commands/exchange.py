@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
 from podprep.recipe.options import Compat, Reading, parse_tasks
 
-Shards = Annotated[Path, typer.Argument(help="A folder made by podprep build.")]
+ShardsFolder = Annotated[Path, typer.Argument(help="A folder made by podprep build.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Memory = Annotated[str | None, typer.Option(help="For the whole process, as 2GB.")]
 Threads = Annotated[int | None, typer.Option(help="Default: one a core.")]
@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
 
 
 def stats(
-    shards: Shards,
+    shards: ShardsFolder,
     html: Annotated[
         Path | None, typer.Option(help="Write a page with pictures, which needs no network.")
     ] = None,
@@ -53,6 +53,7 @@ def stats(
 
     Example: podprep stats shards/ --html stats.html
     """
+    from podprep.contract.shards import Shards
     from podprep.engine import Machine
     from podprep.report import print_tables
     from podprep.stats.figures import collect, stats_tables
@@ -60,7 +61,7 @@ def stats(
 
     if html and html.resolve().is_relative_to(shards.resolve()):
         raise PodError(f"{html} lies in {shards}, which is only read: write somewhere else")
-    found = collect(shards, Machine.of(threads, memory))
+    found = collect(Shards.open(shards), Machine.of(threads, memory))
     if html:
         write_page(found, html)
     if as_json:
@@ -72,7 +73,7 @@ def stats(
 
 
 def export(
-    shards: Shards,
+    shards: ShardsFolder,
     to: Annotated[Path, typer.Option(help="The folder to write to; its other files stay.")],
     layout: Annotated[
         ExportFormat,
@@ -91,11 +92,12 @@ def export(
 
     Example: podprep export shards/ --format recbole --to dataset/
     """
+    from podprep.contract.shards import Shards
     from podprep.engine import Machine
     from podprep.exchange.exports import export_dataset
 
     machine = Machine.of(threads, memory)
-    paths = export_dataset(shards, to, layout, machine, force=force)
+    paths = export_dataset(Shards.open(shards), to, layout, machine, force=force)
     if as_json:
         typer.echo(json.dumps([{"file": str(p), "bytes": p.stat().st_size} for p in paths]))
     else:

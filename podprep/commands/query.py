@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
 
 Run = Annotated[
     Path | None, typer.Option("--run", help="A folder made by podtrain fit: asks about it too.")
@@ -56,6 +56,7 @@ def query(
     from podprep.ask.prompt import ask_on
     from podprep.ask.query import answer, chosen_sql, ready_questions, set_variables
     from podprep.ask.warehouse import closed_warehouse
+    from podprep.contract.shards import Shards
     from podprep.engine import Machine
 
     form = form or _format_of(out)
@@ -66,7 +67,7 @@ def query(
         raise PodError("name a dataset: podprep query shards/, or podprep query --list")
     chosen = chosen_sql(sql, file, name, run)
     _check_out(out, shards, run, asked=chosen is not None)
-    with closed_warehouse(shards, Machine.of(None, memory), run) as con:
+    with closed_warehouse(Shards.open(shards), Machine.of(None, memory), run) as con:
 
         def ask(statement: str) -> None:
             write_answer(answer(con, statement), form, out, rows)
@@ -89,8 +90,9 @@ def shell_setup(
     """
     from podprep.ask.answers import replacing
     from podprep.ask.warehouse import shell_sql
+    from podprep.contract.shards import Shards
 
-    text = shell_sql(shards, run)
+    text = shell_sql(Shards.open(shards), run)
     if to is None:
         typer.echo(text, nl=False)
         return

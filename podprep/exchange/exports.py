@@ -9,11 +9,14 @@ import duckdb
 import pyarrow as pa
 
 from podprep.ask.warehouse import open_warehouse
+from podprep.contract.errors import PodError
+from podprep.contract.manifest import MANIFEST
+from podprep.contract.schema import SCHEMAS
+from podprep.contract.shards import Shards
+from podprep.contract.writing import replacing, write_parquet
 from podprep.engine import Machine
-from podprep.errors import PodError
 from podprep.exchange.card import card
-from podprep.exchange.files import ROWS, Source, Write, text_file, write_whole
-from podprep.shards import MANIFEST, SCHEMAS, open_file, read_manifest, write_parquet
+from podprep.exchange.files import ROWS, Source, Write, text_file
 
 SPLITS = ("train", "valid", "test")
 
@@ -27,27 +30,27 @@ CREATE MACRO field(s) AS
 
 
 def export_dataset(
-    shards: Path, to: Path, layout: str, machine: Machine, *, force: bool = False
+    shards: Shards, to: Path, layout: str, machine: Machine, *, force: bool = False
 ) -> list[Path]:
     """Write a dataset to the folder `to` as pod, recbole, jsonl or hf; return the files.
 
     Files of other names in the folder are left alone; files of the same names only give way
-    with `force`. Errors: `PodError` as `read_manifest` and `open_file`, if a file is in the way,
+    with `force`. Errors: `PodError` as `Shards.check`, if a file is in the way,
     or if `to` cannot be written.
     """
-    manifest = read_manifest(shards)
-    if (to / MANIFEST).is_file() or to.resolve().is_relative_to(shards.resolve()):
+    if (to / MANIFEST).is_file() or to.resolve().is_relative_to(shards.folder.resolve()):
         raise PodError(f"{to} is a dataset, or lies in one: name another folder with --to")
     con = open_warehouse(shards, machine)
     try:
         con.execute(_FIELD)
-        source = Source(shards, manifest, con)
+        source = Source(shards, con)
         source.check("catalog/")
         plan = LAYOUTS[layout](source)
         if not force and (there := [name for name in plan if (to / name).exists()]):
             raise PodError(f"{to} already has {there[0]}: --force replaces it, --to goes elsewhere")
         for name, write in plan.items():
-            write_whole(to / name, write)
+            with replacing(to / name) as path:
+                write(path)
     except OSError as error:
         raise PodError(
             f"cannot write {error.filename or to}: {error.strerror or error}; name another folder"
@@ -217,7 +220,7 @@ def _hf(source: Source) -> dict[str, Write]:
         for n in range(rounds):
             for name in samples:
                 if name.startswith(f"samples/task={task}/split={split}/round={n}/"):
-                    file = open_file(source.shards, source.manifest, name)
+                    file = source.shards.open_file(name)
                     for batch in file.iter_batches(ROWS):
                         table = pa.Table.from_batches([batch])
                         yield table.add_column(1, "round", pa.array([n] * len(table), pa.int32()))
@@ -228,9 +231,9 @@ def _hf(source: Source) -> dict[str, Write]:
         write_parquet(path.parent, path.name, schema, tables(task, split, rounds))
 
     def copy(name: str, path: Path) -> None:
-        path.write_bytes((source.shards / name).read_bytes())
+        path.write_bytes((source.shards.folder / name).read_bytes())
 
-    rows = {name: entry["rows"] for name, entry in source.manifest["files"].items()}
+    rows = {name: entry["rows"] for name, entry in source.shards.manifest["files"].items()}
     plan: dict[str, Write] = {}  # of what has rows: the library refuses a split that has none
     for task, split, rounds in _parts(source):
         theirs = "validation" if split == "valid" else split
@@ -239,13 +242,13 @@ def _hf(source: Source) -> dict[str, Write]:
     for name in source.check("catalog/"):
         if rows[name]:
             plan[name] = partial(copy, name)
-    readme = card(source.manifest, [Path(name) for name in plan])
+    readme = card(source.shards.manifest, [Path(name) for name in plan])
     return {**plan, "README.md": text_file(lambda: [readme])}
 
 
 def _parts(source: Source) -> list[tuple[str, str, int]]:
     """Return task, split and number of rounds of each body of samples."""
-    options = source.manifest["inputs"]["options"]
+    options = source.shards.manifest["inputs"]["options"]
     return [
         (task, split, options["rounds"] if split == "train" else 1)
         for task in options["tasks"]

@@ -7,8 +7,7 @@ from typing import Any
 
 import duckdb
 
-from podprep.errors import PodError
-from podprep.shards import open_file
+from podprep.contract.shards import Shards
 
 ROWS = 16_384  # rows held at a time
 
@@ -20,20 +19,18 @@ Write = Callable[[Path], None]
 class Source:
     """A dataset to export: its files, checked as they are opened, and DuckDB over them."""
 
-    shards: Path
-    manifest: dict[str, Any]
+    shards: Shards
     con: duckdb.DuckDBPyConnection
 
     @property
     def name(self) -> str:
         """Return the dataset's name as a file name."""
-        return str(self.manifest["inputs"]["dataset"]).replace("/", "-")
+        return self.shards.name.replace("/", "-")
 
     def check(self, prefix: str) -> list[str]:
-        """Return the files below a prefix, their bytes checked. Errors: as `open_file`."""
-        names = [name for name in self.manifest["files"] if name.startswith(prefix)]
-        for name in names:
-            open_file(self.shards, self.manifest, name).close()
+        """Return the files below a prefix, their bytes checked. Errors: as `Shards.check`."""
+        names = [name for name in self.shards.manifest["files"] if name.startswith(prefix)]
+        self.shards.check(names)
         return names
 
     def rows(self, query: str) -> Iterator[tuple[Any, ...]]:
@@ -44,19 +41,6 @@ class Source:
     def lines(self, query: str) -> Iterator[str]:
         """Yield the one column of a query as lines."""
         return (f"{line}\n" for (line,) in self.rows(query))
-
-
-def write_whole(path: Path, write: Write) -> None:
-    """Write a file beside its place and move it there. Errors: `PodError` for a folder there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
-        raise PodError(f"{path} is a folder where a file goes: name another folder with --to")
-    half = path.with_name(f".{path.name}.writing")
-    try:
-        write(half)
-        half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)
 
 
 def text_file(pieces: Callable[[], Iterable[str]]) -> Write:

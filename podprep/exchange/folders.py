@@ -11,7 +11,7 @@ from typing import Any, TextIO, cast
 
 import pyarrow as pa
 
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
 from podprep.raw.dumps import LONGEST_LINE
 
 POD_FILES = {

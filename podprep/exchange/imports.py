@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from podprep.contract.errors import PodError
 from podprep.engine import Machine, Progress, read_stream, sql_text
-from podprep.errors import PodError
 from podprep.exchange.folders import (
     PARTS,
     TOLD,

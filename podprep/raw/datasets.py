@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
 
 DATA_VARIABLE = "PODPREP_DATA"
 

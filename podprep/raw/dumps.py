@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
 
 CHUNK = 8 << 20
 LONGEST_LINE = 32 << 20

@@ -21,7 +21,7 @@ from urllib.request import Request, urlopen
 from rich import progress as bars
 from rich.console import Console
 
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
 from podprep.raw.datasets import DATA_VARIABLE, Dataset, variants
 
 Progress = Callable[[int, int | None], None]  # told the bytes received, and all where known

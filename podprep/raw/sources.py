@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
 from podprep.raw.datasets import DATA_VARIABLE, Dataset, data_folder, locate, resolve
 from podprep.raw.fetch import fetch
 from podprep.raw.sample import write_sample, write_sample_meta

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
 
 ROLES = (  # the lists of data/feature_words.toml
     "generic", "determiner", "subject", "copula", "adverb", "quality", "plain", "love", "make",

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from podprep.contract.hashing import file_sha256
 from podprep.recipe.options import BuildOptions, Reading
 from podprep.recipe.templates import Template
-from podprep.shards import file_sha256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

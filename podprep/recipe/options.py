@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
 
 
 class Task(StrEnum):

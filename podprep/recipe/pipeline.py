@@ -10,6 +10,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from podprep.contract.errors import PodError
+from podprep.contract.manifest import write_manifest
+from podprep.contract.schema import SCHEMA_VERSION, SCHEMAS
+from podprep.contract.shards import new_dataset
+from podprep.contract.writing import ShardFile, evenly, write_parquet
 from podprep.engine import (
     Machine,
     Progress,
@@ -19,22 +24,12 @@ from podprep.engine import (
     run_parallel,
     sql_text,
 )
-from podprep.errors import PodError
 from podprep.raw.dumps import LINES, read_lines, read_metadata
 from podprep.recipe import explanations
 from podprep.recipe.inputs import Inputs
 from podprep.recipe.options import Task
 from podprep.recipe.samples import write_samples
 from podprep.recipe.templates import templates_table
-from podprep.shards import (
-    SCHEMA_VERSION,
-    SCHEMAS,
-    ShardFile,
-    evenly,
-    new_dataset,
-    write_manifest,
-    write_parquet,
-)
 
 CATALOG_ROWS = 131_072  # rows in a row group of the catalogue
 # what the SQL reads of the options, in the one row of a table of that name

@@ -8,10 +8,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from podprep.contract.schema import PART_ROWS, SCHEMAS, sample_path
+from podprep.contract.writing import ShardFile, write_parquet
 from podprep.engine import Machine, Progress, run_parallel, sql_text
 from podprep.recipe.draws import draw_uniform
 from podprep.recipe.options import BuildOptions, NegativeSampling, Task
-from podprep.shards import PART_ROWS, SCHEMAS, ShardFile, sample_path, write_parquet
 
 HELD_OUT = ("valid", "test")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
 from podprep.recipe.options import Task
 
 PLACEHOLDERS = {

@@ -1,16 +1,15 @@
 """Figures of a dataset: one query a table, read from the finished files."""
 
-from pathlib import Path
 from typing import Any
 
 import duckdb
 from rich.table import Table
 
 from podprep.ask.warehouse import open_warehouse
+from podprep.contract.errors import PodError
+from podprep.contract.shards import Shards
 from podprep.engine import Machine, sql_text
-from podprep.errors import PodError
 from podprep.report import accounting_table
-from podprep.shards import read_manifest
 
 QUERIES = (
     "figures",
@@ -29,12 +28,11 @@ QUERIES = (
 Rows = list[dict[str, Any]]
 
 
-def collect(shards: Path, machine: Machine) -> dict[str, Any]:
+def collect(shards: Shards, machine: Machine) -> dict[str, Any]:
     """Return the rows of every query of sql/stats/ by its name, and the manifest.
 
     Errors: `PodError` as `open_warehouse`, for a damaged file, or for too little memory.
     """
-    manifest = read_manifest(shards)
     con = open_warehouse(shards, machine)
     try:
         found: dict[str, Any] = {}
@@ -45,10 +43,10 @@ def collect(shards: Path, machine: Machine) -> dict[str, Any]:
             f"the figures do not fit in --memory {machine.memory >> 20}MB: give it more"
         ) from None
     except duckdb.Error as error:
-        raise PodError(f"{shards} cannot be read: {str(error).splitlines()[0]}") from None
+        raise PodError(f"{shards.folder} cannot be read: {str(error).splitlines()[0]}") from None
     finally:
         con.close()
-    return {**found, "manifest": manifest}
+    return {**found, "manifest": shards.manifest}
 
 
 def stats_tables(found: dict[str, Any]) -> list[Table]:

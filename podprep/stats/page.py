@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from podprep.errors import PodError
+from podprep.contract.errors import PodError
 from podprep.stats.figures import Rows, heading, prompt_lengths, quantile
 from podprep.stats.flow import SPLIT_NAMES, SPLITS, flow, levels
 from podprep.stats.svg import Picture, linear, logarithmic, percent, short

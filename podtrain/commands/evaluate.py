@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from podprep.contract.errors import PodError
 from podtrain.commands.recommend import Device, Run, ShardsOption
-from podtrain.errors import PodError
 
 
 class Task(StrEnum):
@@ -93,9 +93,9 @@ def evaluate(
     results = measure(trained, dataset, asked, (task,) if task else tasks, question)
     name = trained.description["dataset"]
     for one, found in results.items():
-        print_tables(results_table(name, dataset.reading, split, one, found))
+        print_tables(results_table(name, dataset.protocol, split, one, found))
     typer.echo(f"{run / 'predictions'}: podprep query SHARDS --run {run} asks about it")
-    _write(json_file, {"dataset": name, "reading": dataset.reading, split: results})
+    _write(json_file, {"dataset": name, "reading": dataset.protocol, split: results})
 
 
 def rules(
@@ -107,7 +107,7 @@ def rules(
 
     Example: podtrain rules shards/ --split valid
     """
-    from podtrain.data.shards import Shards
+    from podprep.contract.shards import Shards
     from podtrain.evaluate.evaluate import rule_metrics
     from podtrain.report.tables import print_tables, results_table
 
@@ -116,8 +116,8 @@ def rules(
     results = {}
     for task in (t for t in ("sequential", "topn") if t in dataset.tasks):
         results[task] = rule_metrics(dataset, task, split)
-        print_tables(results_table(name, dataset.reading, split, task, results[task]))
-    _write(json_file, {"dataset": name, "reading": dataset.reading, split: results})
+        print_tables(results_table(name, dataset.protocol, split, task, results[task]))
+    _write(json_file, {"dataset": name, "reading": dataset.protocol, split: results})
 
 
 def compare(

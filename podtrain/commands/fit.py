@@ -63,8 +63,8 @@ def fit(
 
     Example: podtrain fit shards/ --out runs/beauty --tasks sequential --epochs 30
     """
+    from podprep.contract.shards import Shards
     from podtrain.config import load_config
-    from podtrain.data.shards import Shards
     from podtrain.train.device import choose_device
     from podtrain.train.loop import fit as run
     from podtrain.train.parallel import ranks

@@ -38,6 +38,7 @@ def recommend(
 
     Example: podtrain recommend runs/beauty --user 12 -n 5 --why
     """
+    from podtrain.data.interactions import Interactions
     from podtrain.evaluate.decode import Asked
     from podtrain.recommend import Catalogue
     from podtrain.recommend import explain as reason
@@ -49,7 +50,7 @@ def recommend(
     dataset = trained.shards(shards)
     names = Catalogue(dataset)
     user_id = names.user(user)
-    own = names.items(history) if history else dataset.interactions().history(user_id)
+    own = names.items(history) if history else Interactions.read(dataset).history(user_id)
     among = names.items(candidates) if candidates else None
     asked = Asked.of(trained, dataset, device)
     tasks = trained.config.tasks
@@ -89,6 +90,7 @@ def explain(
 
     Example: podtrain explain runs/beauty --user 12 --item 345
     """
+    from podtrain.data.interactions import Interactions
     from podtrain.evaluate.decode import Asked
     from podtrain.recommend import Catalogue
     from podtrain.recommend import explain as answer
@@ -112,7 +114,7 @@ def explain(
         }
         typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
         return
-    history = [names.product(i) for i in dataset.interactions().history(user_id)[-20:]]
+    history = [names.product(i) for i in Interactions.read(dataset).history(user_id)[-20:]]
     who = f"user {user_id} ({names.reviewer(user_id)})"
     print_tables(products_table(f"History of {who}, the latest last", history))
     title = f" {product.title}" if product.title else ""

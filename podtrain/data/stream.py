@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from podtrain.data.shards import TASKS, Shards
+from podprep.contract.errors import PodError
+from podprep.contract.schema import TASKS
+from podprep.contract.shards import Shards
 from podtrain.data.tokens import Ints, Prompts, Ragged, Tokens, filled
-from podtrain.errors import PodError
 
 WINDOW_ROWS = 32_768  # samples that are shuffled together; a window is so many, in whole row groups
 POOL = 128  # batches made of samples sorted by length together: 1% pads, 4% of pools of 32
@@ -87,7 +88,7 @@ class Reader:
     def __init__(self, shards: Shards, tokens: Tokens, end: int) -> None:
         """`end` is the token that closes a target."""
         self.shards, self.tokens, self.end = shards, tokens, end
-        items = tokens.items(shards.items)
+        items = tokens.items(shards.n_items)
         # Where no item is the start of another, its last token says that it has ended.
         self.items_end = not prefix_free(items)
         self.longest_item = int(items.lengths.max())
@@ -110,7 +111,7 @@ class Reader:
 
     def split(self, task: str, split: str, most: int | None = None) -> Samples:
         """Read the samples of a validation or test split; `most` takes an even choice of them."""
-        return self.read(task, self.shards.samples(task, split, columns=COLUMNS, most=most))
+        return self.read(task, self.shards.sample_table(task, split, columns=COLUMNS, most=most))
 
 
 COLUMNS = ["user_id", "item_id", "prompt", "target"]

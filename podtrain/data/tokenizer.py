@@ -7,7 +7,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from podtrain.data.shards import Shards
+from podprep.contract.shards import Shards
 
 PAD, END, UNKNOWN = SPECIALS = ("<pad>", "</s>", "<unk>")
 MARK = "▁"  # stands before a word
@@ -20,7 +20,7 @@ ALMOST_WHOLE = -1e-3  # of a template's word, and at most of any other
 
 def default_id_digits(shards: Shards) -> int:
     """Return 0, ids whole, while the vocabulary stays small; else 3."""
-    return 0 if shards.users + shards.items <= WHOLE_UP_TO else 3
+    return 0 if shards.n_users + shards.n_items <= WHOLE_UP_TO else 3
 
 
 def learn(
@@ -32,11 +32,13 @@ def learn(
     into item_1, 23, 45; 0 keeps ids whole. Returns the tokenizer and how many of its pieces can be
     written: those that only prompts have, the users', come last.
     """
-    texts = shards.samples("explanation", "train")["target"] if "explanation" in tasks else None
+    texts = (
+        shards.sample_table("explanation", "train")["target"] if "explanation" in tasks else None
+    )
     text = _text_pieces(texts.to_pylist() if texts else [], _template_words(shards, tasks))
-    tails = _tails(max(shards.items, shards.users), id_digits) if id_digits else []
-    items = _heads("item_", shards.items, id_digits)
-    users = _heads("user_", shards.users, id_digits)
+    tails = _tails(max(shards.n_items, shards.n_users), id_digits) if id_digits else []
+    items = _heads("item_", shards.n_items, id_digits)
+    users = _heads("user_", shards.n_users, id_digits)
     ids = dict.fromkeys((*tails, *items, *users), WHOLE)
     pieces = [(p, s) for p, s in text if p not in ids] + list(ids.items())
     learned = Tokenizer(models.Unigram(pieces, unk_id=SPECIALS.index(UNKNOWN)))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from podtrain.errors import PodError
+from podprep.contract.errors import PodError
 
 Ints = npt.NDArray[np.int32]
 _ID = re.compile(r"(?:user|item)_[0-9]+")

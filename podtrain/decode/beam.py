@@ -6,10 +6,10 @@ import torch
 from torch.nn import functional
 from transformers import T5ForConditionalGeneration
 
+from podprep.contract.errors import PodError
 from podtrain.decode.decoder import Decoder, State
 from podtrain.decode.exact import MAX_BYTES, choices, longer, node_input, user_groups
 from podtrain.decode.trie import Trie
-from podtrain.errors import PodError
 
 Found = tuple[torch.Tensor, torch.Tensor]
 BLOCK = 64  # tokens of which only the best is looked at, as a rule

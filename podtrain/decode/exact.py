@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from transformers import T5ForConditionalGeneration
 
+from podprep.contract.errors import PodError
 from podtrain.decode.decoder import Decoder
 from podtrain.decode.trie import Level, Trie
-from podtrain.errors import PodError
 
 MAX_BYTES = 1 << 28  # four times as much took longer on one core: memory fresh from the system
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from podtrain.errors import PodError
+from podprep.contract.errors import PodError
 
 _Ints = npt.NDArray[np.int64]
 _MEND = "use a tokenizer that tells all items apart"

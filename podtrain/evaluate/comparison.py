@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from podtrain.errors import PodError
+from podprep.contract.errors import PodError
 from podtrain.evaluate.files import read_ranks
 from podtrain.metrics.compare import Comparison, compare
 from podtrain.metrics.ranking import per_user

@@ -26,11 +26,11 @@ def pod_items(asked: Asked, batch: Batch, beams: int, n: int) -> tuple[Ints, Flo
     items = np.zeros((len(batch.user_id), n), np.int64)
     failed = 0
     for row, user in enumerate(batch.user_id):
-        draws = np.random.default_rng([asked.reader.shards.items, int(user)])
+        draws = np.random.default_rng([asked.reader.shards.n_items, int(user)])
         for place in range(n):
             number = _number(asked.reader.tokens, texts[row * n + place])
             failed += number is None
-            drawn = int(draws.integers(1, asked.reader.shards.items + 1))
+            drawn = int(draws.integers(1, asked.reader.shards.n_items + 1))
             items[row, place] = drawn if number is None else number
     return items, scores.reshape(items.shape), failed
 

@@ -7,12 +7,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from podtrain.data.shards import Shards
+from podprep.contract.errors import PodError
+from podprep.contract.shards import Shards
 from podtrain.data.stream import Batch, Reader
 from podtrain.decode.beam import beam_items, beam_text
 from podtrain.decode.exact import score_candidates, score_catalogue
 from podtrain.decode.trie import Trie
-from podtrain.errors import PodError
 from podtrain.model.pod import Inputs, Pod
 from podtrain.train.device import autocast, choose_device, choose_precision
 from podtrain.train.run import Run
@@ -45,7 +45,7 @@ class Asked:
         """
         where = choose_device(device)
         reader = run.reader(shards)
-        items = reader.tokens.items(shards.items)
+        items = reader.tokens.items(shards.n_items)
         rows = [row.tolist() for row in map(items.row, range(len(items)))]
         trie = Trie.build(rows, reader.end)
         for item_id, row in enumerate(rows, 1):
@@ -98,7 +98,7 @@ class Asked:
 
 def candidates_of(shards: Shards, split: str) -> Ints:
     """Return the candidates of each top-N sample of a split, (samples, C), padded with 0."""
-    lists = shards.samples("topn", split)["candidates"].combine_chunks()
+    lists = shards.sample_table("topn", split)["candidates"].combine_chunks()
     flat, offsets = lists.flatten().to_numpy(), lists.offsets.to_numpy()
     lengths = np.diff(offsets)
     out = np.zeros((len(lengths), int(lengths.max(initial=0))), np.int64)

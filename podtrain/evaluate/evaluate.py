@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from podtrain.data.shards import Shards
+from podprep.contract.shards import Shards
+from podtrain.data.interactions import Interactions
 from podtrain.data.stream import Batch, Samples
 from podtrain.evaluate.compat import POD_TEXT_BEAMS, cut_references, pod_items
 from podtrain.evaluate.decode import Asked, Floats, Ints, candidates_of
@@ -74,7 +75,7 @@ def evaluate(
 
 def rule_metrics(shards: Shards, task: str, split: str) -> Found:
     """Return the metrics of the rules on the same users and candidates."""
-    rules = Rules.count(shards.interactions())
+    rules = Rules.count(Interactions.read(shards))
     if task == "topn":
         candidates = candidates_of(shards, split).astype(np.int32)
         return {r: {"metrics": ranking_metrics(rules.rank(r, split, candidates))} for r in RULES}
@@ -86,7 +87,7 @@ def rule_metrics(shards: Shards, task: str, split: str) -> Found:
 
 def _write_rule(run: Run, shards: Shards, split: str, rule: str = "item-knn") -> None:
     """Write what the rule to beat recommends, so that SQL can set the model beside it."""
-    rules = Rules.count(shards.interactions())
+    rules = Rules.count(Interactions.read(shards))
     users, _ = rules.held_out(split)
     write_lists(run, "sequential", split, rule, users, *rules.top(rule, users, split, TOP))
 
@@ -128,8 +129,8 @@ def _exact(run: Run, shards: Shards, asked: Asked, samples: Samples, question: Q
             place = (own == batch.item_id[:, None]).argmax(1)
             among.add(batch, *best(scores, own), ranks_of(scores, place))
         return {"exact": among.write(run, split, "exact")}
-    every, unseen, purchases = _Lists(samples), _Lists(samples), shards.interactions()
-    ids = np.arange(1, shards.items + 1)
+    every, unseen, purchases = _Lists(samples), _Lists(samples), Interactions.read(shards)
+    ids = np.arange(1, shards.n_items + 1)
     for batch in _batches(samples, question):
         scores, place = asked.catalogue_scores(batch), batch.item_id.astype(np.int64) - 1
         every.add(batch, *best(scores, ids), ranks_of(scores, place))
@@ -188,7 +189,7 @@ def _explain(run: Run, shards: Shards, asked: Asked, samples: Samples, question:
         written, scores[batch.rows] = asked.texts(batch, POD_TEXT_BEAMS if pod else TEXT_BEAMS)
         for row, text in zip(batch.rows, written, strict=True):
             texts[row] = text
-    table = shards.samples("explanation", question.split)
+    table = shards.sample_table("explanation", question.split)
     references = table["target"].to_pylist()
     if pod:
         references = cut_references(asked.reader.tokens, references)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from podtrain.errors import PodError
+from podprep.contract.errors import PodError
 from podtrain.metrics.ranking import Ranks
 from podtrain.train.run import METRICS, Run, write_json
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from podtrain.errors import PodError
+from podprep.contract.errors import PodError
 
 Verdict = Literal["better", "worse", "within noise"]
 Floats = npt.NDArray[np.float64]

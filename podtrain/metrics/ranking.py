@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from podtrain.errors import PodError
+from podprep.contract.errors import PodError
 
 KS = (1, 5, 10)
 

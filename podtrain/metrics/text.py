@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from statistics import fmean
 
-from podtrain.errors import PodError
+from podprep.contract.errors import PodError
 
 Texts = Sequence[str]
 

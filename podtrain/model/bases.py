@@ -10,10 +10,11 @@ from huggingface_hub import HfApi, try_to_load_from_cache
 from transformers import AutoConfig, AutoTokenizer, T5Config, T5ForConditionalGeneration
 from transformers.utils import logging
 
+from podprep.contract.errors import PodError
+from podprep.contract.shards import Shards
 from podtrain.config import FitConfig
-from podtrain.data.shards import Shards
+from podtrain.data.interactions import Interactions
 from podtrain.data.tokenizer import MARK, default_id_digits, learn
-from podtrain.errors import PodError
 from podtrain.model.pod import Pod
 from podtrain.model.spectral import start_from, vectors_of
 
@@ -89,7 +90,7 @@ def _own(config: FitConfig, shards: Shards) -> Base:
 
         def start(model: Pod) -> None:
             vectors = vectors_of(shards, model.t5, config.seed)
-            start_from(model, vectors, shards.interactions(), first)
+            start_from(model, vectors, Interactions.read(shards), first)
 
     return Base(t5, tokenizer, OWN_ITEM, len(tokenizer), digits, init, start)
 

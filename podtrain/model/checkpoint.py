@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
-from podtrain.errors import PodError
+from podprep.contract.errors import PodError
 
 FORMAT = "podtrain checkpoint 1"
 OPTIMIZER = "optimizer/"  # begins the names of tensors that are no weights

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
-from podtrain.data.shards import TASKS
+from podprep.contract.errors import PodError
+from podprep.contract.schema import TASKS
 from podtrain.data.stream import Batch
-from podtrain.errors import PodError
 from podtrain.model.kernels import projected_loss
 from podtrain.model.t5 import decode, encode, pieces
 

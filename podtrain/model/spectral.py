@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
-from podtrain.data.shards import Interactions, Shards
+from podprep.contract.shards import Shards
+from podtrain.data.interactions import Interactions
 from podtrain.model.pod import Apart, Pod
 
 # Chosen by NDCG@10 on Beauty's validation split, vectors alone with 128 dimensions: .0442 as they
@@ -156,7 +157,7 @@ def start_from(model: Pod, vectors: Vectors, purchases: Interactions, first: int
 def _vectors(folder: Path, sha256: str, dims: int, seed: int) -> Vectors:
     shards = Shards.open(folder)
     assert shards.sha256 == sha256, "the dataset was open a moment ago"
-    return Vectors.of(shards.interactions(), dims, seed)
+    return Vectors.of(Interactions.read(shards), dims, seed)
 
 
 def vectors_of(shards: Shards, t5: T5ForConditionalGeneration, seed: int) -> Vectors:

@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from podtrain.data.shards import SPLITS, TASKS, Interactions, Shards
-from podtrain.errors import PodError
+from podprep.contract.errors import PodError
+from podprep.contract.schema import SPLITS, TASKS
+from podprep.contract.shards import Shards
+from podtrain.data.interactions import Interactions
 from podtrain.evaluate.files import read_ranks
 from podtrain.metrics.ranking import Ranks
 from podtrain.recommend import Catalogue
@@ -68,7 +70,9 @@ def gallery(run: Run, shards: Shards) -> tuple[str, str, str] | None:
         return None
     users, of = draw_users([table["user_id"].to_numpy() for _, table in tables.values()])
     said = [_said(run, task, split, *found, users) for task, found in tables.items()]
-    known = Known(split, Catalogue(shards), shards.interactions(), _sentences(shards, users, said))
+    known = Known(
+        split, Catalogue(shards), Interactions.read(shards), _sentences(shards, users, said)
+    )
     cards = "".join(_card(user, known, said) for user in users)
     words = (
         f"Not picked: evenly spread over the numbers of {of:,} users with predictions. Held out "

@@ -10,8 +10,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from podtrain.data.shards import Shards
-from podtrain.errors import PodError
+from podprep.contract.errors import PodError
+from podprep.contract.shards import Shards
 from podtrain.evaluate.evaluate import Found
 from podtrain.evaluate.files import read_results
 from podtrain.report.gallery import gallery
@@ -137,7 +137,7 @@ def _made_with(run: Run, shards: Shards) -> str:
         **run.description["config"],
         "model": f"{t5['num_layers']} + {t5['num_decoder_layers']} layers of {t5['d_model']}, "
         f"{t5['num_heads']} heads, {t5['vocab_size']:,} pieces",
-        "dataset": f"{shards.users:,} users, {shards.items:,} items, seed {inputs['seed']}",
+        "dataset": f"{shards.n_users:,} users, {shards.n_items:,} items, seed {inputs['seed']}",
         "ids": inputs["id_scheme"],
         "ties": inputs["tie_policy"],
         "versions": ", ".join(f"{k} {v}" for k, v in run.description["versions"].items()),

@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from podprep.contract.errors import PodError
 from podtrain.config import DEVICES
-from podtrain.errors import PodError
 
 
 def choose_device(name: str) -> torch.device:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from podprep.contract.errors import PodError
+from podprep.contract.shards import Shards
 from podtrain.config import FitConfig
-from podtrain.data.shards import Shards
 from podtrain.data.stream import Batch, TaskStream
-from podtrain.errors import PodError
 from podtrain.model.checkpoint import OPTIMIZER, read_checkpoint, weights, write_checkpoint
 from podtrain.model.pod import Inputs, Pod
 from podtrain.model.spectral import set_apart, vectors_of
@@ -124,7 +124,7 @@ class Fit:
         if self.config.init == "spectral":
             first = int(reader.tokens.items(1).values[0])
             set_apart(self.model, vectors_of(shards, self.model.t5, self.config.seed), first)
-            items = slice(first, first + shards.items)
+            items = slice(first, first + shards.n_items)
             tables = (self.model.read, self.model.t5.shared.weight)
             self.slow = [table.data[items] for table in tables if table is not None]
         self.forward = (

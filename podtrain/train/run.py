@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 
+from podprep.contract.errors import PodError
+from podprep.contract.shards import Shards
 from podtrain import __version__
 from podtrain.config import FitConfig
-from podtrain.data.shards import Shards
 from podtrain.data.stream import Reader
 from podtrain.data.tokens import Tokens
-from podtrain.errors import PodError
 from podtrain.model.bases import make_base
 from podtrain.model.checkpoint import load_weights, read_checkpoint, weights, write_checkpoint
 from podtrain.model.pod import Pod
@@ -82,7 +82,7 @@ class Run:
             "config": asdict(config) | {"id_digits": base.id_digits, "init": base.init},
             "shards": str(shards.folder.resolve()),
             "dataset": inputs["dataset"],
-            "reading": shards.reading,
+            "reading": shards.protocol,
             "manifest_sha256": shards.sha256,
             "parameters": sum(p.numel() for p in model.parameters()),
             "model": {
