@@ -37,16 +37,16 @@ from bench.reference.generate import Generator
 from bench.stream import dataset
 from bench.train import products
 from podprep.contract.shards import Shards
-from podtrain.config import FitConfig
 from podtrain.data.stream import Batch, Samples
 from podtrain.decode.beam import beam_items, beam_text
 from podtrain.decode.decoder import Decoder
 from podtrain.decode.exact import score_candidates, score_catalogue
 from podtrain.decode.trie import Trie
-from podtrain.evaluate.decode import MIN_TOKENS, Asked, candidates_of
-from podtrain.model.bases import SHAPES
-from podtrain.model.t5 import encode
-from podtrain.train.run import BEST, LAST, Run
+from podtrain.recommenders.pod.bases import SHAPES
+from podtrain.recommenders.pod.inference import MIN_TOKENS, Asked, candidates_of
+from podtrain.recommenders.pod.t5 import encode
+from podtrain.run import BEST, LAST, Run
+from podtrain.train.config import FitConfig
 
 BEAMS, TOP = 20, 10
 SENTENCE = 18

@@ -36,7 +36,7 @@ from podprep.recipe.templates import load_templates
 from podtrain.data.stream import COLUMNS, Reader, TaskStream
 from podtrain.data.tokenizer import learn
 from podtrain.data.tokens import Tokens
-from podtrain.model.pod import Inputs
+from podtrain.recommenders.pod.model import Inputs
 
 BATCH = 64
 RUNS = 3

@@ -28,12 +28,12 @@ from bench.reference.stream import Collate, PromptDataset, loader
 from bench.reference.train import Trainer
 from bench.stream import dataset
 from podprep.contract.shards import Shards
-from podtrain.config import FitConfig
 from podtrain.data.stream import Batch
-from podtrain.model.pod import Inputs, Pod
+from podtrain.recommenders.pod.model import Inputs, Pod
+from podtrain.run import LAST, Run
+from podtrain.train.config import FitConfig
 from podtrain.train.loop import Fit, Progress
-from podtrain.train.parallel import Ranks
-from podtrain.train.run import LAST, Run
+from podtrain.train.world import Ranks
 
 T = TypeVar("T")
 BATCH = 64

@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 from podprep.contract.errors import PodError
 from podprep.contract.shards import Shards
 from podtrain.data.stream import Batch
-from podtrain.evaluate.decode import Asked
 from podtrain.evaluate.evaluate import TEXT_BEAMS, best
+from podtrain.recommenders.pod.inference import Asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from bench.reference.train import Trainer
 from bench.train import operations, typical
 from podprep.contract.schema import TASKS
 from podtrain.data.stream import Batch
-from podtrain.model.pod import Inputs, Pod
+from podtrain.recommenders.pod.model import Inputs, Pod
 from tests.test_fit import tiny_shards
 
 positive = st.floats(0.01, 1e6)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from podprep.contract.errors import PodError
 from podtrain.model import checkpoint
-from podtrain.model.checkpoint import load_weights, read_checkpoint, weights, write_checkpoint
+from podtrain.train.checkpoint import load_weights, read_checkpoint, weights, write_checkpoint
 
 MEND = "copy the run again, or train it anew with podtrain fit"
 STATE = {"step": 12, "best": 3.25, "finished": False}

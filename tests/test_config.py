@@ -21,16 +21,16 @@ from podprep.contract.schema import TASKS
 from podprep.contract.shards import Shards
 from podtrain.cli import app
 from podtrain.commands.fit import fit as command
-from podtrain.config import FitConfig, load_config
 from podtrain.data.tokenizer import learn
 from podtrain.model import bases
-from podtrain.model.bases import make_base
-from podtrain.model.checkpoint import read_checkpoint
-from podtrain.model.pod import Inputs, Pod
+from podtrain.recommenders.pod.bases import make_base
+from podtrain.recommenders.pod.model import Inputs, Pod
+from podtrain.run import LAST, Run
 from podtrain.train import loop
+from podtrain.train.checkpoint import read_checkpoint
+from podtrain.train.config import FitConfig, load_config
 from podtrain.train.device import autocast, choose_device, choose_precision
-from podtrain.train.parallel import Ranks, ranks
-from podtrain.train.run import LAST, Run
+from podtrain.train.world import Ranks, ranks
 from tests.test_fit import OTHER, SMALL, tiny_shards, train
 
 NAMES = [f.name for f in fields(FitConfig)]

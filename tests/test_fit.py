@@ -29,14 +29,14 @@ from podprep.recipe.inputs import Inputs as Sources
 from podprep.recipe.options import BuildOptions
 from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
-from podtrain.config import FitConfig
 from podtrain.data.stream import Batch
-from podtrain.model.checkpoint import read_checkpoint, weights
-from podtrain.model.pod import Inputs, Pod
+from podtrain.recommenders.pod.model import Inputs, Pod
+from podtrain.run import BEST, LAST, METRICS, RUN, Run
 from podtrain.train import loop
+from podtrain.train.checkpoint import read_checkpoint, weights
+from podtrain.train.config import FitConfig
 from podtrain.train.loop import Report, fit
-from podtrain.train.parallel import Ranks, ranks
-from podtrain.train.run import BEST, LAST, METRICS, RUN, Run
+from podtrain.train.world import Ranks, ranks
 from tests.conftest import arithmetic_rows, write_dump
 
 SMALL = FitConfig(base="tiny", batch_size=8, epochs=2, lr=3e-3, precision="fp32", device="cpu")

@@ -20,11 +20,11 @@ from podprep.contract.errors import PodError
 from podprep.contract.schema import TASKS
 from podtrain.data.interactions import Interactions
 from podtrain.model import kernels, spectral, t5
-from podtrain.model.checkpoint import weights
-from podtrain.model.kernels import attend, dropout, projected_loss, relu_dropout
-from podtrain.model.pod import WHOLE_WORDS, Apart, Inputs, Pod
-from podtrain.model.spectral import Vectors, set_apart, start_from
-from podtrain.model.t5 import decode
+from podtrain.recommenders.pod.kernels import attend, dropout, projected_loss, relu_dropout
+from podtrain.recommenders.pod.model import WHOLE_WORDS, Apart, Inputs, Pod
+from podtrain.recommenders.pod.spectral import Vectors, set_apart, start_from
+from podtrain.recommenders.pod.t5 import decode
+from podtrain.train.checkpoint import weights
 
 WORDS, USERS, D = 40, 6, 16
 KINDS = ("scaled", "unscaled", "untied")

@@ -22,19 +22,19 @@ from podprep.recipe.options import BuildOptions
 from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
 from podtrain.cli import app
-from podtrain.config import FitConfig
 from podtrain.data.interactions import Interactions
-from podtrain.evaluate.decode import candidates_of
 from podtrain.evaluate.evaluate import best
 from podtrain.evaluate.files import write_lists, write_ranks, write_results, write_texts
 from podtrain.metrics.ranking import ranking_metrics, ranks_of
+from podtrain.recommenders.baselines import RULES
+from podtrain.recommenders.pod.inference import candidates_of
 from podtrain.report.gallery import USERS, draw_users, rank_words
 from podtrain.report.page import best_step, page, read_losses, write_report
 from podtrain.report.published import PUBLISHED
 from podtrain.report.svg import MOST_POINTS, curves, thinned, ticks
 from podtrain.report.tables import METHODS, TEXT_COLUMNS
-from podtrain.rules import RULES
-from podtrain.train.run import RUN, RUN_VERSION, Run, write_json
+from podtrain.run import RUN, RUN_VERSION, Run, write_json
+from podtrain.train.config import FitConfig
 from tests.conftest import arithmetic_rows, write_dump
 
 TITLE = '<b>&"$about" '

@@ -16,7 +16,7 @@ from podprep.contract.shards import Shards
 from podtrain import rules
 from podtrain.data.interactions import Interactions
 from podtrain.metrics.ranking import Ranks, per_user, ranks_of
-from podtrain.rules import RULES, Rules
+from podtrain.recommenders.baselines import RULES, Rules
 from tests.conftest import Build, arithmetic_rows, needs_shared
 from tests.test_published import BEAUTY
 

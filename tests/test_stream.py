@@ -32,7 +32,7 @@ from podtrain.data import stream
 from podtrain.data.stream import Batch, Reader, Samples, TaskStream, prefix_free
 from podtrain.data.tokenizer import learn
 from podtrain.data.tokens import Ragged, Tokens, ragged
-from podtrain.model.pod import Inputs as ModelInputs
+from podtrain.recommenders.pod.model import Inputs as ModelInputs
 
 ROUNDS, ROWS, END = 2, 50, 1
 # rows in a file, in a row group, in a window; a pool is 2 batches in all of them

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from podprep.contract.schema import TASKS
 from podtrain.data.stream import Batch, Samples
-from podtrain.model.pod import Pod
+from podtrain.recommenders.pod.model import Pod
 
 
 class Generator:

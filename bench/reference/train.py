@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from podprep.contract.schema import TASKS
-from podtrain.model.pod import Pod
+from podtrain.recommenders.pod.model import Pod
 
 
 class Trainer:

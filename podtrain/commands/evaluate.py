@@ -77,11 +77,11 @@ def evaluate(
 
     Example: podtrain evaluate runs/beauty --task sequential
     """
-    from podtrain.evaluate.decode import Asked
     from podtrain.evaluate.evaluate import Question
     from podtrain.evaluate.evaluate import evaluate as measure
+    from podtrain.recommenders.pod.inference import Asked
     from podtrain.report.tables import print_tables, results_table
-    from podtrain.train.run import Run as Trained
+    from podtrain.run import Run as Trained
 
     trained = Trained.open(run)
     dataset = trained.shards(shards)
@@ -154,7 +154,7 @@ def report(
     Example: podtrain report runs/beauty
     """
     from podtrain.report.page import write_report
-    from podtrain.train.run import Run as Trained
+    from podtrain.run import Run as Trained
 
     trained = Trained.open(run)
     path = to or run / "report.html"

@@ -64,10 +64,10 @@ def fit(
     Example: podtrain fit shards/ --out runs/beauty --tasks sequential --epochs 30
     """
     from podprep.contract.shards import Shards
-    from podtrain.config import load_config
+    from podtrain.train.config import load_config
     from podtrain.train.device import choose_device
     from podtrain.train.loop import fit as run
-    from podtrain.train.parallel import ranks
+    from podtrain.train.world import ranks
     from podtrain.watch import fit_progress
 
     given = {

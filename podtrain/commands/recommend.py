@@ -39,12 +39,12 @@ def recommend(
     Example: podtrain recommend runs/beauty --user 12 -n 5 --why
     """
     from podtrain.data.interactions import Interactions
-    from podtrain.evaluate.decode import Asked
     from podtrain.recommend import Catalogue
     from podtrain.recommend import explain as reason
     from podtrain.recommend import recommend as answer
+    from podtrain.recommenders.pod.inference import Asked
     from podtrain.report.tables import print_tables, products_table
-    from podtrain.train.run import Run as Trained
+    from podtrain.run import Run as Trained
 
     trained = Trained.open(run)
     dataset = trained.shards(shards)
@@ -91,11 +91,11 @@ def explain(
     Example: podtrain explain runs/beauty --user 12 --item 345
     """
     from podtrain.data.interactions import Interactions
-    from podtrain.evaluate.decode import Asked
     from podtrain.recommend import Catalogue
     from podtrain.recommend import explain as answer
+    from podtrain.recommenders.pod.inference import Asked
     from podtrain.report.tables import print_tables, products_table
-    from podtrain.train.run import Run as Trained
+    from podtrain.run import Run as Trained
 
     trained = Trained.open(run)
     dataset = trained.shards(shards)

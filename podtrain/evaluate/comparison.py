@@ -8,7 +8,7 @@ from podprep.contract.errors import PodError
 from podtrain.evaluate.files import read_ranks
 from podtrain.metrics.compare import Comparison, compare
 from podtrain.metrics.ranking import per_user
-from podtrain.train.run import RUN, Run
+from podtrain.run import RUN, Run
 
 
 def compare_runs(

@@ -10,8 +10,6 @@ import numpy as np
 from podprep.contract.shards import Shards
 from podtrain.data.interactions import Interactions
 from podtrain.data.stream import Batch, Samples
-from podtrain.evaluate.compat import POD_TEXT_BEAMS, cut_references, pod_items
-from podtrain.evaluate.decode import Asked, Floats, Ints, candidates_of
 from podtrain.evaluate.files import write_lists, write_ranks, write_results, write_texts
 from podtrain.metrics.ranking import (
     Ranks,
@@ -21,9 +19,11 @@ from podtrain.metrics.ranking import (
     ranks_of,
 )
 from podtrain.metrics.text import text_metrics
-from podtrain.model.checkpoint import read_checkpoint
-from podtrain.rules import RULES, Rules
-from podtrain.train.run import BEST, Run
+from podtrain.recommenders.baselines import RULES, Rules
+from podtrain.recommenders.pod.inference import Asked, Floats, Ints, candidates_of
+from podtrain.recommenders.pod.published import POD_TEXT_BEAMS, cut_references, pod_items
+from podtrain.run import BEST, Run
+from podtrain.train.checkpoint import read_checkpoint
 from podtrain.watch import counted
 
 TOP = 10  # items kept of each list, as in the published code

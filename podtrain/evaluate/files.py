@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from podprep.contract.errors import PodError
 from podtrain.metrics.ranking import Ranks
-from podtrain.train.run import METRICS, Run, write_json
+from podtrain.run import METRICS, Run, write_json
 
 RESULTS = "results.json"
 Ints = npt.NDArray[Any]

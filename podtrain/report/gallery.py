@@ -20,7 +20,7 @@ from podtrain.data.interactions import Interactions
 from podtrain.evaluate.files import read_ranks
 from podtrain.metrics.ranking import Ranks
 from podtrain.recommend import Catalogue
-from podtrain.train.run import Run
+from podtrain.run import Run
 
 USERS = 8
 HISTORY = 8  # items shown of a history

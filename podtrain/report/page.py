@@ -14,12 +14,12 @@ from podprep.contract.errors import PodError
 from podprep.contract.shards import Shards
 from podtrain.evaluate.evaluate import Found
 from podtrain.evaluate.files import read_results
+from podtrain.recommenders.baselines import RULES
 from podtrain.report.gallery import gallery
 from podtrain.report.published import published
 from podtrain.report.svg import Point, curves
 from podtrain.report.tables import METHODS, RULE_NAMES, TEXT_COLUMNS
-from podtrain.rules import RULES
-from podtrain.train.run import METRICS, Run
+from podtrain.run import METRICS, Run
 
 READINGS = {
     "clean": "Clean reading: no number, order or explanation tells what was held out, so the "

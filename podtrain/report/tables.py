@@ -10,8 +10,8 @@ from rich.text import Text
 from podtrain.evaluate.evaluate import UNSEEN_RULE
 from podtrain.metrics.compare import Comparison
 from podtrain.recommend import Product
+from podtrain.recommenders.baselines import RULES
 from podtrain.report.published import published
-from podtrain.rules import RULES
 
 METHODS = {
     "exact": "model, every item scored",

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from podprep.contract.errors import PodError
-from podtrain.config import DEVICES
+from podtrain.train.config import DEVICES
 
 
 def choose_device(name: str) -> torch.device:

@@ -11,16 +11,16 @@ from torch import Tensor
 
 from podprep.contract.errors import PodError
 from podprep.contract.shards import Shards
-from podtrain.config import FitConfig
 from podtrain.data.stream import Batch, TaskStream
-from podtrain.model.checkpoint import OPTIMIZER, read_checkpoint, weights, write_checkpoint
-from podtrain.model.pod import Inputs, Pod
-from podtrain.model.spectral import set_apart, vectors_of
-from podtrain.train.ahead import ahead
+from podtrain.recommenders.pod.model import Inputs, Pod
+from podtrain.recommenders.pod.spectral import set_apart, vectors_of
+from podtrain.run import BEST, LAST, RUN, Run
+from podtrain.train.checkpoint import OPTIMIZER, read_checkpoint, weights, write_checkpoint
+from podtrain.train.config import FitConfig
 from podtrain.train.device import autocast, choose_device, choose_precision
-from podtrain.train.losses import Window, forget_later_losses, write_loss
-from podtrain.train.parallel import Ranks
-from podtrain.train.run import BEST, LAST, RUN, Run
+from podtrain.train.log import Window, forget_later_losses, write_loss
+from podtrain.train.prefetch import ahead
+from podtrain.train.world import Ranks
 
 VALID_SAMPLES = 4_096  # of each task, at most; the same each time
 VALID_BATCH = 256

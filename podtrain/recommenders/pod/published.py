@@ -6,7 +6,7 @@ import numpy as np
 
 from podtrain.data.stream import Batch
 from podtrain.data.tokens import Tokens
-from podtrain.evaluate.decode import Asked, Floats, Ints
+from podtrain.recommenders.pod.inference import Asked, Floats, Ints
 
 POD_TEXT_BEAMS = 7  # 21 in three groups that do not know of each other: three times the same 7
 ITEM_TOKENS = 49  # longest answer, its end included (seq.py:81)

@@ -11,8 +11,8 @@ from transformers import T5ForConditionalGeneration
 from podprep.contract.errors import PodError
 from podprep.contract.schema import TASKS
 from podtrain.data.stream import Batch
-from podtrain.model.kernels import projected_loss
-from podtrain.model.t5 import decode, encode, pieces
+from podtrain.recommenders.pod.kernels import projected_loss
+from podtrain.recommenders.pod.t5 import decode, encode, pieces
 
 WHOLE_WORDS = 512  # ids a prompt can have (module.py:26); 1 user and 100 candidates are 101
 

@@ -20,7 +20,7 @@ from transformers import T5ForConditionalGeneration
 
 from podprep.contract.shards import Shards
 from podtrain.data.interactions import Interactions
-from podtrain.model.pod import Apart, Pod
+from podtrain.recommenders.pod.model import Apart, Pod
 
 # Chosen by NDCG@10 on Beauty's validation split, vectors alone with 128 dimensions: .0442 as they
 # stand; SPAN 3 and both ways alike .0399; without the weight log(1 + count) .0334.

@@ -20,12 +20,12 @@ from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 from podprep.contract.errors import PodError
 from podprep.contract.shards import Shards
 from podtrain import __version__
-from podtrain.config import FitConfig
 from podtrain.data.stream import Reader
 from podtrain.data.tokens import Tokens
-from podtrain.model.bases import make_base
-from podtrain.model.checkpoint import load_weights, read_checkpoint, weights, write_checkpoint
-from podtrain.model.pod import Pod
+from podtrain.recommenders.pod.bases import make_base
+from podtrain.recommenders.pod.model import Pod
+from podtrain.train.checkpoint import load_weights, read_checkpoint, weights, write_checkpoint
+from podtrain.train.config import FitConfig
 
 RUN, LAST, BEST, METRICS = "run.json", "last.safetensors", "best.safetensors", "metrics.jsonl"
 RUN_VERSION = 1

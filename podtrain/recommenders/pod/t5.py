@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
-from podtrain.model.kernels import attend, dropout, relu_dropout
+from podtrain.recommenders.pod.kernels import attend, dropout, relu_dropout
 
 # Elements of the largest tensor on a CPU: what passes from one operation to the next is still near,
 # and no tensor is memory fresh from the system. 64 top-N prompts of 423 tokens at T5-small's size

@@ -12,11 +12,11 @@ from transformers.utils import logging
 
 from podprep.contract.errors import PodError
 from podprep.contract.shards import Shards
-from podtrain.config import FitConfig
 from podtrain.data.interactions import Interactions
 from podtrain.data.tokenizer import MARK, default_id_digits, learn
-from podtrain.model.pod import Pod
-from podtrain.model.spectral import start_from, vectors_of
+from podtrain.recommenders.pod.model import Pod
+from podtrain.recommenders.pod.spectral import start_from, vectors_of
+from podtrain.train.config import FitConfig
 
 # By name, trained from scratch. small has the size of t5-small.
 SHAPES: dict[str, dict[str, Any]] = {

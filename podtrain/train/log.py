@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from podtrain.data.stream import Batch
-from podtrain.train.parallel import Ranks
-from podtrain.train.run import METRICS
+from podtrain.run import METRICS
+from podtrain.train.world import Ranks
 
 
 class Window:

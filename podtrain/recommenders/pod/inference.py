@@ -13,9 +13,9 @@ from podtrain.data.stream import Batch, Reader
 from podtrain.decode.beam import beam_items, beam_text
 from podtrain.decode.exact import score_candidates, score_catalogue
 from podtrain.decode.trie import Trie
-from podtrain.model.pod import Inputs, Pod
+from podtrain.recommenders.pod.model import Inputs, Pod
+from podtrain.run import Run
 from podtrain.train.device import autocast, choose_device, choose_precision
-from podtrain.train.run import Run
 
 # Of an explanation, its end included; the published 10 and 50 count the start, too (exp.py:21-28).
 MIN_TOKENS, MAX_TOKENS = 9, 49
