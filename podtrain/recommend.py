@@ -1,145 +1,127 @@
-"""One user asked: what next, which of these, and why."""
+"""A run asked: what next, which of these, and why."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.compute as pc
 
 from podprep.contract.errors import PodError
-from podprep.contract.shards import Shards
-from podtrain.data.stream import Batch
-from podtrain.evaluate.evaluate import TEXT_BEAMS, best
-from podtrain.recommenders.pod.inference import Asked
+from podtrain.catalogue import Catalogue, Id
+from podtrain.evaluate.ranking import Watch, batch_size, best
+from podtrain.recommenders.queries import Ints, Pairs, Queries
 
+if TYPE_CHECKING:
+    import polars as pl
 
-@dataclass(frozen=True, slots=True)
-class Product:
-    """An item as people know it."""
-
-    item_id: int
-    asin: str
-    title: str | None
-    score: float | None = None
-    why: str | None = None
-
-
-class Catalogue:
-    """Numbers of users and items, and the names behind them."""
-
-    def __init__(self, shards: Shards) -> None:
-        self.shards = shards
-        self._users = shards.table("catalog/users.parquet")
-        items = shards.table("catalog/items.parquet")
-        self._asins = items["asin"]
-        self._titles = items["title"] if "title" in items.column_names else None
-
-    def user(self, name: str) -> int:
-        """Return a user's number from a number or a reviewer id. Errors: `PodError` if unknown."""
-        found = _find(self._users["reviewer_id"], name)
-        if found is None and name.isdigit() and 1 <= int(name) <= self.shards.n_users:
-            found = int(name)
-        if found is None:
-            raise PodError(
-                f"no user {name} in {self.shards.folder}: give a number from 1 to "
-                f"{self.shards.n_users:,} or a reviewer id of catalog/users.parquet"
-            )
-        return found
-
-    def reviewer(self, user_id: int) -> str:
-        """Return a user's reviewer id."""
-        return str(self._users["reviewer_id"][user_id - 1])
-
-    def item(self, name: str) -> int:
-        """Return an item's number from a number or an asin. Errors: `PodError` if unknown."""
-        found = _find(self._asins, name)
-        if found is None and name.isdigit() and 1 <= int(name) <= self.shards.n_items:
-            found = int(name)
-        if found is None:
-            raise PodError(
-                f"no item {name} in {self.shards.folder}: give a number from 1 to "
-                f"{self.shards.n_items:,} or an asin of catalog/items.parquet"
-            )
-        return found
-
-    def items(self, names: str) -> list[int]:
-        """Return the numbers of items named with commas between."""
-        return [self.item(name.strip()) for name in names.split(",") if name.strip()]
-
-    def product(self, item_id: int, score: float | None = None, why: str | None = None) -> Product:
-        """Return an item with its names."""
-        title = self._titles[item_id - 1].as_py() if self._titles is not None else None
-        return Product(item_id, str(self._asins[item_id - 1]), title, score, why)
-
-
-def _find(names: Any, name: str) -> int | None:
-    place = pc.index(names, name).as_py()
-    return place + 1 if place >= 0 else None
+    from podtrain.run import Run
 
 
 def recommend(
-    asked: Asked,
-    tasks: tuple[str, ...],
-    user_id: int,
-    history: list[int],
-    n: int,
-    candidates: list[int] | None = None,
-) -> list[tuple[int, float]]:
-    """Return the n best items with their log-probabilities, those in the history left out.
+    run: "Run",
+    users: Id | Sequence[Id] | None = None,
+    n: int = 10,
+    *,
+    histories: Sequence[Sequence[Id]] | None = None,
+    exclude_seen: bool = True,
+    candidates: Sequence[Id] | None = None,
+    watch: Watch | None = None,
+) -> "pl.DataFrame":
+    """Return the n best items of each user, a row each: user, rank, item, score and names.
 
-    With candidates, the best among them: by the top-N prompt where the run was trained on that
-    task, else by the history. Errors: `PodError` where the run has no task that can answer.
+    users: numbers, or raw ids as strings; None: all of them, or, with histories, people who are
+    not in the dataset, who are numbered 0. histories: what each has bought, the oldest first,
+    instead of what the dataset knows. exclude_seen: what is in the history is left out.
+    candidates: items to choose among, by the top-N task where the run has it and no history is
+    given. Score: the model's log-probability. Errors: `PodError` for unknown ids, no history to go
+    by, or a task that the run was not trained on.
     """
-    shards = asked.reader.shards
-    by_candidates = candidates is not None and "topn" in tasks
-    if not by_candidates and "sequential" not in tasks:
-        raise PodError(
-            "this run was not trained on the sequential task: give --candidates, or train with it"
-        )
-    if by_candidates and candidates is not None:
-        batch = prompt_batch(asked, "topn", user_id, candidates)
-        ids = np.array([candidates], np.int64)
-        scores = asked.candidate_scores(batch, ids)
-    else:
-        longest = int(shards.manifest["inputs"]["options"]["history"])
-        if not history:
-            raise PodError("no history to go by: give --history ITEM,ITEM,...")
-        batch = prompt_batch(asked, "sequential", user_id, history[-longest:])
-        scores = asked.catalogue_scores(batch)
-        ids = np.arange(1, shards.n_items + 1)[None]
-        kept = np.isin(ids, candidates) if candidates is not None else ~np.isin(ids, history)
-        scores = np.where(kept, scores, -np.inf)
-    items, values = best(scores, ids, n)
-    return [
-        (int(i), float(v)) for i, v in zip(items[0], values[0], strict=True) if i and np.isfinite(v)
-    ]
+    import polars as pl
 
-
-def explain(asked: Asked, tasks: tuple[str, ...], user_id: int, item_id: int) -> str:
-    """Return a sentence on why an item may suit a user. Errors: `PodError` without the task."""
-    if "explanation" not in tasks:
-        raise PodError("this run was not trained to explain: train with --tasks explanation too")
-    texts, _ = asked.texts(prompt_batch(asked, "explanation", user_id, [item_id]), TEXT_BEAMS)
-    return texts[0]
-
-
-def prompt_batch(asked: Asked, task: str, user_id: int, items: list[int]) -> Batch:
-    """Return the bare prompt of a task as a batch of one."""
-    templates = asked.reader.shards.manifest["inputs"]["templates"]
-    text = next(t["text"] for t in templates if t["task"] == task and t["bare"])
-    words = " ".join(f"item_{i}" for i in items)
-    for name in ("history", "candidates", "item"):
-        text = text.replace(f"{{{name}}}", words)
-    prompts = asked.reader.tokens.prompts([text.replace("{user}", f"user_{user_id}")])
-    ids = prompts.ids.padded()
-    return Batch(
-        task=task,
-        ids=ids,
-        whole=prompts.whole.padded(),
-        mask=np.ones(ids.shape, bool),
-        labels=np.zeros((1, 0), np.int64),
-        user_id=np.array([user_id], np.int32),
-        item_id=np.zeros(1, np.int32),
-        rows=np.zeros(1, np.int64),
-        target_tokens=0,
+    if n < 1:
+        raise PodError(f"-n {n}: give at least 1")
+    model, names = run.recommender, Catalogue(run.shards)
+    queries = _queries(run, names, users, histories)
+    among: Ints | None = None
+    if candidates is not None:
+        among = np.unique(np.array([names.item(item) for item in candidates], np.int64))
+        if not len(among):
+            raise PodError("--candidates names nothing: give items with commas between")
+    by_candidates = among is not None and "topn" in model.tasks and histories is None
+    if not by_candidates and not queries.lengths.all():
+        raise PodError("no history to go by: give --history ITEM,ITEM,...")
+    items = np.zeros((len(queries), n), np.int64)
+    scores = np.full((len(queries), n), -np.inf, np.float32)
+    every = np.arange(1, run.shards.n_items + 1)
+    size = batch_size(run.shards.n_items)
+    batches: Iterable[tuple[Ints, Queries]] = queries.batches(size)
+    for rows, some in watch(batches, len(queries), size) if watch else batches:
+        if by_candidates and among is not None:
+            found = np.full((len(rows), len(every)), -np.inf, np.float32)
+            found[:, among - 1] = model.candidate_scores(some, np.tile(among, (len(rows), 1)))
+        else:
+            found = model.scores(some)
+            if among is not None:
+                found[:, np.setdiff1d(every, among) - 1] = -np.inf
+        if exclude_seen:
+            found[some.seen()] = -np.inf
+        items[rows], scores[rows] = best(found, every, n)
+    kept = items > 0
+    row, place = np.nonzero(kept)
+    frame = pl.DataFrame(
+        {
+            "query": row.astype(np.int32),
+            "user_id": queries.user_id[row].astype(np.int32),
+            "rank": (place + 1).astype(np.int32),
+            "item_id": items[kept].astype(np.int32),
+            "score": scores[kept],
+        }
     )
+    frame = frame.join(names.items, on="item_id", how="left", maintain_order="left")
+    frame = frame.join(names.users, on="user_id", how="left", maintain_order="left")
+    first = ["query"] if histories is not None and users is None else []
+    order = [*first, "user_id", "reviewer_id", "rank", "item_id", "asin", "title", "score"]
+    return frame.select(column for column in order if column in frame.columns)
+
+
+def explain(
+    run: "Run", pairs: Sequence[tuple[Id, Id]], *, about: str | None = None
+) -> "pl.DataFrame":
+    """Return a sentence for each pair (user, item) on why the item may suit the user.
+
+    about: the feature that the sentences should be about. Errors: `PodError` for unknown ids, or
+    a run that was not trained to explain.
+    """
+    import polars as pl
+
+    names = Catalogue(run.shards)
+    known = [(names.user(user), names.item(item)) for user, item in pairs]
+    asked = Pairs.of(known, about)
+    frame = pl.DataFrame(
+        {
+            "user_id": asked.user_id.astype(np.int32),
+            "item_id": asked.item_id.astype(np.int32),
+            "text": run.recommender.texts(asked),
+        }
+    )
+    frame = frame.join(names.users, on="user_id", how="left", maintain_order="left")
+    frame = frame.join(names.items, on="item_id", how="left", maintain_order="left")
+    order = ["user_id", "reviewer_id", "item_id", "asin", "title", "text"]
+    return frame.select(column for column in order if column in frame.columns)
+
+
+def _queries(
+    run: "Run",
+    names: Catalogue,
+    users: Id | Sequence[Id] | None,
+    histories: Sequence[Sequence[Id]] | None,
+) -> Queries:
+    """Return who is asked about, with the history to go by."""
+    wanted = [users] if isinstance(users, int | str) else users
+    numbers = None if wanted is None else [names.user(user) for user in wanted]
+    if histories is None:
+        known = np.arange(1, run.shards.n_users + 1) if numbers is None else np.array(numbers)
+        return Queries.before(run.recommender.purchases, known, None)
+    if numbers is not None and len(numbers) != len(histories):
+        raise PodError(f"{len(numbers)} users with {len(histories)} histories: give as many")
+    items = [[names.item(item) for item in history] for history in histories]
+    return Queries.of(items, numbers)

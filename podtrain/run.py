@@ -1,55 +1,73 @@
-"""The folder of a run: what it was made with, its weights, what it said.
+"""A run: the folder that training fills, and the trained recommender in it.
 
-run.json             config, dataset, model, versions
-tokenizer/           the tokenizer, as transformers saves it
-last.safetensors     weights and optimizer, to go on from
-best.safetensors     the weights of the lowest mean validation loss
-metrics.jsonl        losses, as training goes on; read by sql/views_run.sql
+run.json             config, dataset, model, versions; written once
+last.safetensors     weights, optimizer and progress, to go on from
+best.safetensors     the weights that are used
+metrics.jsonl        losses and metrics, as training goes on; read by sql/views_run.sql
 predictions/, ranks/, results.json    what podtrain evaluate found
+and what the model needs beside its weights, such as tokenizer/
 """
 
 import json
-from dataclasses import asdict, dataclass
+import shlex
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 
 from podprep.contract.errors import PodError
 from podprep.contract.shards import Shards
+from podprep.contract.writing import write_json
 from podtrain import __version__
-from podtrain.data.stream import Reader
-from podtrain.data.tokens import Tokens
-from podtrain.recommenders.pod.bases import make_base
-from podtrain.recommenders.pod.model import Pod
-from podtrain.train.checkpoint import load_weights, read_checkpoint, weights, write_checkpoint
-from podtrain.train.config import FitConfig
+from podtrain.recommenders.base import TrainableRecommender
+from podtrain.recommenders.registry import entry
+from podtrain.train.checkpoint import (
+    load_weights,
+    read_checkpoint,
+    read_header,
+    weights,
+    write_checkpoint,
+)
+from podtrain.train.config import RunConfig, make_config
 
-RUN, LAST, BEST, METRICS = "run.json", "last.safetensors", "best.safetensors", "metrics.jsonl"
-RUN_VERSION = 1
+if TYPE_CHECKING:
+    import polars as pl
+
+RUN, LAST, BEST = "run.json", "last.safetensors", "best.safetensors"
+METRICS = "metrics.jsonl"
+RUN_VERSION = 2
+LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 
 
-@dataclass(slots=True)
 class Run:
-    """A run that was begun. `description` is run.json."""
+    """A run that was begun. description: run.json; weights are loaded once, when first needed."""
 
-    folder: Path
-    description: dict[str, Any]
+    def __init__(
+        self, folder: Path, description: dict[str, Any], dataset: Path | None, device: str
+    ) -> None:
+        self.folder, self.description = folder, description
+        self._dataset, self._device = dataset, device
 
     @classmethod
-    def open(cls, folder: Path) -> "Run":
-        """Read run.json. Errors: `PodError` for no run, or one of another version."""
+    def open(
+        cls, folder: Path | str, *, shards: Path | str | None = None, device: str = "auto"
+    ) -> "Run":
+        """Open a run; `shards` says where its dataset lies now, if it was moved.
+
+        Errors: `PodError` for no run, or one of another version.
+        """
+        folder = Path(folder)
         path = folder / RUN
         try:
             description = json.loads(path.read_text(encoding="utf-8"))
             found = description["run_version"]
             if found == RUN_VERSION:
-                FitConfig(**description["config"])
+                make_config(description["config"])
         except OSError:
             raise PodError(
-                f"{folder} is no run (it has no {RUN}): make one with podtrain fit"
+                f"{folder} is not a run (it has no {RUN}): make one with podtrain fit"
             ) from None
         except (ValueError, KeyError, TypeError):
             raise PodError(f"{path} is damaged: train again with podtrain fit") from None
@@ -57,102 +75,60 @@ class Run:
             raise PodError(
                 f"{path} has version {found}, this podtrain reads {RUN_VERSION}: train again"
             )
-        return cls(folder, description)
+        return cls(folder, description, None if shards is None else Path(shards), device)
 
     @classmethod
-    def begin(cls, folder: Path, config: FitConfig, shards: Shards, state: dict[str, Any]) -> "Run":
+    def begin(cls, folder: Path, config: RunConfig, shards: Shards, state: dict[str, Any]) -> "Run":
         """Make the model, write it with a state to go on from; run.json comes last.
 
         `config` names its tasks.
         """
-        torch.manual_seed(config.seed)
-        base = make_base(config, shards)
-        model = Pod(
-            base.t5,
-            prompts=config.prompts,
-            whole_words=config.whole_words,
-            read=base.read,
-            user_dropout=config.user_dropout,
-        )
-        if base.start is not None:
-            base.start(model)
-        inputs = shards.manifest["inputs"]
-        description = {
-            "run_version": RUN_VERSION,
-            "config": asdict(config) | {"id_digits": base.id_digits, "init": base.init},
-            "shards": str(shards.folder.resolve()),
-            "dataset": inputs["dataset"],
-            "reading": shards.protocol,
-            "manifest_sha256": shards.sha256,
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "model": {
-                "t5": base.t5.config.to_dict()
-                | {"scale_decoder_outputs": base.t5.config.scale_decoder_outputs},
-                "read": base.read,
-                "tied": base.t5.lm_head.weight is base.t5.shared.weight,
-                "render": base.render,
-            },
-            "versions": {"podtrain": __version__}
-            | {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")},
-        }
+        torch.manual_seed(config.shared.seed)
+        model = entry(config.shared.model).load().create(config.shared, config.model, shards)
         folder.mkdir(parents=True, exist_ok=True)
-        base.tokenizer.save_pretrained(folder / "tokenizer")
+        model.save_assets(folder)
         write_checkpoint(folder / LAST, weights(model), state)
-        write_json(folder / RUN, description)
-        return cls(folder, description)
+        write_json(
+            folder / RUN,
+            {
+                "run_version": RUN_VERSION,
+                "config": make_config(config.flat() | model.resolved_options()).flat(),
+                "shards": str(shards.folder.resolve()),
+                "dataset": shards.name,
+                "protocol": shards.protocol,
+                "manifest_sha256": shards.sha256,
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "model": model.describe(),
+                "versions": {"podtrain": __version__} | {name: version(name) for name in LIBRARIES},
+            },
+        )
+        return cls(folder, json.loads((folder / RUN).read_text(encoding="utf-8")), None, "auto")
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The resolved config."""
+        return make_config(self.description["config"])
 
     @property
-    def config(self) -> FitConfig:
-        """The resolved config."""
-        return FitConfig(**self.description["config"])
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that it is trained on."""
+        return self.config.shared.tasks
 
-    def summary(self) -> str:
-        """Say in one line how training ended."""
-        _, state = read_checkpoint(self.folder / LAST)
-        ended = "the last epoch" if state["worse"] < self.config.patience else "no more gain"
-        return (
-            f"{self.folder}: {state['step']:,} steps ({ended}), best mean validation loss "
-            f"{state['best']:.4f} at step {state['best_step']:,}; podtrain evaluate {self.folder}"
-        )
+    @property
+    def progress(self) -> dict[str, Any]:
+        """Where training stands: see `podtrain.train.loop.Progress`."""
+        return read_header(self.folder / LAST)[0]
 
-    def empty_model(self) -> Pod:
-        """Return a model of the run's shape, weights undefined."""
-        shape = self.description["model"]
-        t5_config = T5Config.from_dict(shape["t5"])
-        t5_config.scale_decoder_outputs = shape["t5"]["scale_decoder_outputs"]
-        t5 = T5ForConditionalGeneration(t5_config)
-        if not shape["tied"]:  # transformers ties what it makes, not always what it loads
-            t5.lm_head.weight = torch.nn.Parameter(t5.lm_head.weight.detach().clone())
-        return Pod(
-            t5,
-            prompts=self.config.prompts,
-            whole_words=self.config.whole_words,
-            read=shape["read"],
-            user_dropout=self.config.user_dropout,
-        )
+    @property
+    def status(self) -> str:
+        """finished, or unfinished while training goes on or was stopped before its end."""
+        return "finished" if self.progress["finished"] else "unfinished"
 
-    def model(self, which: str = BEST) -> Pod:
-        """Return the trained model, ready to use. Errors: `PodError` as `read_checkpoint`."""
-        tensors, _ = read_checkpoint(self.folder / which)
-        model = self.empty_model()
-        load_weights(model, tensors, self.folder / which)
-        return model.eval()
-
-    def tokens(self) -> Tokens:
-        """Return the run's tokenizer. Errors: `PodError` if it cannot be read."""
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(self.folder / "tokenizer")
-        except (OSError, ValueError):
-            raise PodError(f"{self.folder / 'tokenizer'} is damaged: train again") from None
-        return Tokens(tokenizer, self.description["model"]["render"])
-
-    def shards(self, folder: Path | None = None) -> Shards:
-        """Open the dataset of the run, or where it lies now.
-
-        Errors: `PodError` if there is none, or another one.
-        """
-        where = folder or Path(self.description["shards"])
-        if folder is None and not where.is_dir():
+    @cached_property
+    def shards(self) -> Shards:
+        """The dataset of the run. Errors: `PodError` if it is not there, or another one."""
+        where = self._dataset or Path(self.description["shards"])
+        if self._dataset is None and not where.is_dir():
             raise PodError(f"the dataset of this run is no longer at {where}: say where, --shards")
         shards = Shards.open(where)
         if shards.sha256 != self.description["manifest_sha256"]:
@@ -162,24 +138,68 @@ class Run:
             )
         return shards
 
-    def reader(self, shards: Shards) -> Reader:
-        """Return what tokenises samples for the run's model."""
-        return make_reader(shards, self.tokens(), self.description["model"]["t5"]["eos_token_id"])
+    @property
+    def weights_sha256(self) -> str:
+        """The hash of the weights in use: the identity of what was evaluated."""
+        return read_header(self.folder / BEST)[1]
 
+    @property
+    def best_step(self) -> int:
+        """The step of the weights in use."""
+        return int(read_header(self.folder / BEST)[0]["step"])
 
-def make_reader(shards: Shards, tokens: Tokens, end: int) -> Reader:
-    """Return a reader after checking, on samples of each task, that words stay apart."""
-    for task in shards.tasks:
-        table = shards.table(shards.sample_files(task, "train")[0], ["prompt"])
-        tokens.check(table["prompt"].slice(0, 8).to_pylist())
-    return Reader(shards, tokens, end)
+    def model(self, which: str = BEST) -> TrainableRecommender:
+        """Make the model with the weights of a checkpoint. Errors: `PodError` if damaged."""
+        tensors, _ = read_checkpoint(self.folder / which)
+        config = self.config
+        model: TrainableRecommender = (
+            entry(config.shared.model)
+            .load()
+            .restore(
+                config.shared, config.model, self.shards, self.folder, self.description["model"]
+            )
+        )
+        load_weights(model, tensors, self.folder / which)
+        return model
 
+    @cached_property
+    def recommender(self) -> TrainableRecommender:
+        """The trained model, ready to be asked."""
+        from podtrain.train.device import choose_device
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON such that a reader sees the old file or the new one."""
-    half = path.with_name(f".{path.name}.writing")
-    try:
-        half.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        half.replace(path)
-    except OSError as error:
-        raise PodError(f"{path} could not be written: {error.strerror or error}") from None
+        return self.model().to(choose_device(self._device)).eval()
+
+    def recommend(self, users: Any = None, n: int = 10, **filters: Any) -> "pl.DataFrame":
+        """Recommend items: see `podtrain.recommend.recommend`."""
+        from podtrain.recommend import recommend
+
+        return recommend(self, users, n, **filters)
+
+    def explain(self, pairs: list[tuple[int, int]], about: str | None = None) -> "pl.DataFrame":
+        """Explain pairs (user_id, item_id): see `podtrain.recommend.explain`."""
+        from podtrain.recommend import explain
+
+        return explain(self, pairs, about=about)
+
+    def evaluate(self, split: str = "test", **how: Any) -> dict[str, Any]:
+        """Evaluate beside the baselines: see `podtrain.evaluate.evaluate.evaluate`."""
+        from podtrain.evaluate.evaluate import evaluate
+
+        return evaluate(self, split=split, **how)
+
+    def report(self, to: Path | str | None = None) -> Path:
+        """Write the page of the run, report.html in its folder by default; return its path."""
+        from podtrain.report.page import write_report
+
+        path = self.folder / "report.html" if to is None else Path(to)
+        write_report(self, path)
+        return path
+
+    def summary(self) -> str:
+        """Say in one line how training stands."""
+        p = self.progress
+        ended = p["reason"] or "unfinished: podtrain fit --resume goes on"
+        return (
+            f"{self.folder}: {p['step']:,} steps ({ended}), best at step {p['best_step']:,}; "
+            f"podtrain evaluate {shlex.quote(str(self.folder))}"
+        )

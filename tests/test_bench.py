@@ -17,7 +17,7 @@ from bench.figures import Figure, load, markdown, show
 from bench.growth import growth, panels
 from bench.reference.train import Trainer
 from bench.train import operations, typical
-from podprep.contract.schema import TASKS
+from podprep.contract.tasks import TASKS
 from podtrain.data.stream import Batch
 from podtrain.recommenders.pod.model import Inputs, Pod
 from tests.test_fit import tiny_shards

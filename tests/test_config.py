@@ -17,7 +17,7 @@ from transformers.utils import logging
 from typer.testing import CliRunner
 
 from podprep.contract.errors import PodError
-from podprep.contract.schema import TASKS
+from podprep.contract.tasks import TASKS
 from podprep.contract.shards import Shards
 from podtrain.cli import app
 from podtrain.commands.fit import fit as command

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import T5Config, T5ForConditionalGeneration
 
 from podprep.contract.errors import PodError
-from podprep.contract.schema import TASKS
+from podprep.contract.tasks import TASKS
 from podtrain.data.interactions import Interactions
 from podtrain.model import kernels, spectral, t5
 from podtrain.recommenders.pod.kernels import attend, dropout, projected_loss, relu_dropout

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from podprep.contract.errors import PodError
-from podprep.contract.schema import SPLITS, TASKS
+from podprep.contract.tasks import SPLITS, TASKS
 from podprep.contract.shards import Shards
 from podprep.recipe.options import Task
 from podtrain.data.interactions import Interactions

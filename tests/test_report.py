@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from podprep.contract.errors import PodError
-from podprep.contract.schema import TASKS
+from podprep.contract.tasks import TASKS
 from podprep.contract.shards import Shards
 from podprep.engine import Machine
 from podprep.recipe.inputs import Inputs

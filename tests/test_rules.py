@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podprep.contract.errors import PodError
-from podprep.contract.schema import SPLITS
+from podprep.contract.tasks import SPLITS
 from podprep.contract.shards import Shards
 from podtrain import rules
 from podtrain.data.interactions import Interactions

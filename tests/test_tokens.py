@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, T5Tokenizer
 
 from podprep.contract.errors import PodError
-from podprep.contract.schema import SPLITS, TASKS
+from podprep.contract.tasks import SPLITS, TASKS
 from podprep.contract.shards import Shards
 from podprep.recipe.templates import load_templates
 from podtrain.data import tokenizer as learning

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from podprep.contract.schema import TASKS
+from podprep.contract.tasks import TASKS
 from podtrain.data.stream import Batch, Samples
 from podtrain.recommenders.pod.model import Pod
 

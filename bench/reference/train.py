@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from podprep.contract.schema import TASKS
+from podprep.contract.tasks import TASKS
 from podtrain.recommenders.pod.model import Pod
 
 

@@ -3,8 +3,6 @@
 import pyarrow as pa
 
 SCHEMA_VERSION = 1
-TASKS = ("sequential", "topn", "explanation")  # in the order in which samples are written
-SPLITS = ("train", "valid", "test")
 PART_ROWS = 16_384  # samples in a part; decides file boundaries, so it is part of the contract
 GROUP_ROWS = 4_096  # samples in a row group, the unit in which a stream reads
 

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from podprep.contract.errors import PodError
 from podprep.contract.hashing import known_sha256
 from podprep.contract.manifest import MANIFEST, REBUILD, SEAL, read_manifest, read_sealed_manifest
-from podprep.contract.schema import ITEMS, SPLITS, TASKS, USERS
+from podprep.contract.schema import ITEMS, USERS
+from podprep.contract.tasks import SPLITS, TASKS
 from podprep.contract.writing import replacing_folder
 
 

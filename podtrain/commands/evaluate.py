@@ -1,30 +1,13 @@
-"""The commands that measure: `evaluate`, `rules`, `compare`, `report`."""
+"""The commands that measure: `evaluate`, `baselines`, `compare`, `report`."""
 
-import json
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from podprep.contract.errors import PodError
-from podtrain.commands.recommend import Device, Run, ShardsOption
-
-
-class Task(StrEnum):
-    """A task of the paper."""
-
-    SEQUENTIAL = "sequential"
-    TOPN = "topn"
-    EXPLANATION = "explanation"
-
-
-class Split(StrEnum):
-    """A held-out split."""
-
-    VALID = "valid"
-    TEST = "test"
+from podtrain.commands.options import Device, RunFolder, ShardsFolder, ShardsOption, Split, Task
 
 
 class Rank(StrEnum):
@@ -38,7 +21,7 @@ class Method(StrEnum):
     """What was ranked how: as evaluate writes it."""
 
     EXACT = "exact"
-    UNSEEN = "unseen"
+    EXCLUDE_SEEN = "exclude-seen"
     BEAM = "beam"
     POD = "pod"
 
@@ -49,17 +32,17 @@ class Compat(StrEnum):
     POD = "pod"
 
 
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures there, too.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (evaluate, rules, compare, report):
+    for command in (evaluate, baselines, compare, report):
         app.command()(command)
 
 
 def evaluate(
-    run: Run,
+    run: RunFolder,
     task: Annotated[Task | None, typer.Option(help="One task; default: all of the run.")] = None,
     split: Annotated[Split, typer.Option(help="valid or test.")] = Split.TEST,
     rank: Annotated[
@@ -69,81 +52,86 @@ def evaluate(
     compat: Annotated[
         Compat | None, typer.Option(help="pod: evaluate as the published code does.")
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="fp32, so that figures compare; or bf16.")
+    ] = "fp32",
     shards: ShardsOption = None,
     device: Device = "auto",
-    json_file: JsonFile = None,
+    as_json: Json = False,
 ) -> None:
-    """Evaluate a run beside the rules that need no model.
+    """Evaluate a run beside the baselines that need no model.
 
     Example: podtrain evaluate runs/beauty --task sequential
     """
-    from podtrain.evaluate.evaluate import Question
-    from podtrain.evaluate.evaluate import evaluate as measure
-    from podtrain.recommenders.pod.inference import Asked
-    from podtrain.report.tables import print_tables, results_table
-    from podtrain.run import Run as Trained
+    from podtrain.api import load
+    from podtrain.report.tables import print_json, print_tables, results_tables
+    from podtrain.watch import counting
 
-    trained = Trained.open(run)
-    dataset = trained.shards(shards)
-    tasks = trained.config.tasks
-    if task is not None and task not in tasks:
-        raise PodError(f"{run} was not trained on {task}, only on {', '.join(tasks)}")
-    question = Question(split=split, method="pod" if compat else rank, beams=beams)
-    asked = Asked.of(trained, dataset, device)
-    results = measure(trained, dataset, asked, (task,) if task else tasks, question)
-    name = trained.description["dataset"]
-    for one, found in results.items():
-        print_tables(results_table(name, dataset.protocol, split, one, found))
+    trained = load(run, shards=shards, device=device)
+    found = trained.evaluate(
+        str(split),
+        tasks=None if task is None else (str(task),),
+        method="pod" if compat else str(rank),
+        beams=beams,
+        precision=precision,
+        watch={name: counting(f"{name}, {split}") for name in trained.tasks},
+    )
+    if as_json:
+        print_json({name: results.as_json() for name, results in found.items()})
+        return
+    for results in found.values():
+        print_tables(*results_tables(results))
     typer.echo(f"{run / 'predictions'}: podprep query SHARDS --run {run} asks about it")
-    _write(json_file, {"dataset": name, "reading": dataset.protocol, split: results})
 
 
-def rules(
-    shards: Annotated[Path, typer.Argument(help="A folder made by podprep build.")],
+def baselines(
+    shards: ShardsFolder,
     split: Annotated[Split, typer.Option(help="valid or test.")] = Split.TEST,
-    json_file: JsonFile = None,
+    as_json: Json = False,
 ) -> None:
-    """Evaluate the recommendations that need no model.
+    """Evaluate the recommenders that need no model.
 
-    Example: podtrain rules shards/ --split valid
+    Example: podtrain baselines shards/ --split valid
     """
-    from podprep.contract.shards import Shards
-    from podtrain.evaluate.evaluate import rule_metrics
-    from podtrain.report.tables import print_tables, results_table
+    from podtrain.api import baselines as measure
+    from podtrain.report.tables import print_json, print_tables, results_tables
 
-    dataset = Shards.open(shards)
-    name = dataset.manifest["inputs"]["dataset"]
-    results = {}
-    for task in (t for t in ("sequential", "topn") if t in dataset.tasks):
-        results[task] = rule_metrics(dataset, task, split)
-        print_tables(results_table(name, dataset.protocol, split, task, results[task]))
-    _write(json_file, {"dataset": name, "reading": dataset.protocol, split: results})
+    found = measure(shards, str(split))
+    if as_json:
+        print_json({name: results.as_json() for name, results in found.items()})
+        return
+    for results in found.values():
+        print_tables(*results_tables(results))
 
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Runs, or folders of seeds; first: baseline.")],
-    task: Annotated[Task, typer.Option(help="Which task.")] = Task.SEQUENTIAL,
+    task: Annotated[Task, typer.Option(help="sequential or topn.")] = Task.SEQUENTIAL,
     split: Annotated[Split, typer.Option(help="valid or test.")] = Split.TEST,
     metric: Annotated[str, typer.Option(help="hit@K or ndcg@K.")] = "ndcg@10",
     method: Annotated[
-        Method, typer.Option(help="exact, unseen (bought items left out), beam or pod.")
+        Method, typer.Option(help="exact, exclude-seen (bought items left out), beam or pod.")
     ] = Method.EXACT,
-    json_file: JsonFile = None,
+    as_json: Json = False,
 ) -> None:
     """Compare runs with the first: mean and sd over seeds, bootstrap over users, a verdict.
 
     Example: podtrain compare runs/plain runs/no-prompts --metric ndcg@10
     """
-    from podtrain.evaluate.comparison import compare_runs
-    from podtrain.report.tables import comparison_table, print_tables
+    from podtrain.api import compare as measure
+    from podtrain.report.tables import comparison_table, print_json, print_tables
 
-    baseline, others = compare_runs(runs, task, split, metric, method)
-    print_tables(comparison_table(baseline, others, f"{task}, {split}, {metric}"))
-    _write(json_file, [asdict(c) for c in (baseline, *others)])
+    found = measure(
+        list(runs), metric=metric, task=str(task), split=str(split), method=str(method)
+    )
+    if as_json:
+        print_json([asdict(comparison) for comparison in found])
+    else:
+        print_tables(comparison_table(found[0], found[1:], f"{task}, {split}, {metric}, {method}"))
 
 
 def report(
-    run: Run,
+    run: RunFolder,
     to: Annotated[
         Path | None, typer.Option(help="A file. Default: report.html in the run.")
     ] = None,
@@ -153,19 +141,6 @@ def report(
 
     Example: podtrain report runs/beauty
     """
-    from podtrain.report.page import write_report
-    from podtrain.run import Run as Trained
+    from podtrain.api import load
 
-    trained = Trained.open(run)
-    path = to or run / "report.html"
-    write_report(trained, trained.shards(shards), path)
-    typer.echo(f"{path} is ready")
-
-
-def _write(path: Path | None, value: Any) -> None:
-    if path is None:
-        return
-    try:
-        path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise PodError(f"{path} could not be written: {error.strerror or error}") from None
+    typer.echo(f"{load(run, shards=shards).report(to)} is ready")

@@ -1,104 +1,103 @@
-"""The command that trains: `fit`."""
+"""The commands that train: `fit`, and `models` that can be trained."""
 
+import inspect
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from podtrain.commands.options import ShardsFolder
+from podtrain.train.config import all_fields
+from podtrain.train.options import CHOICES, HELP, option_type
+
 
 def register(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    app.command()(fit)
+    """Add the commands to the command line."""
+    app.command()(_with_options(fit))
+    app.command()(models)
 
 
 def fit(
-    shards: Annotated[Path, typer.Argument(help="A folder made by podprep build.")],
+    shards: ShardsFolder,
     out: Annotated[
         Path | None, typer.Option(help="Where the run goes. Default: runs/DATASET.")
     ] = None,
-    base: Annotated[
-        str | None, typer.Option(help="tiny, compact, small; or a T5 by folder or hub name.")
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file of options by their names.")
     ] = None,
-    tasks: Annotated[
-        str | None, typer.Option(help="Which tasks, with commas. Default: all.")
-    ] = None,
-    prompts: Annotated[int | None, typer.Option(help="Trained vectors before a prompt.")] = None,
-    whole_words: Annotated[
-        bool | None, typer.Option("--whole-words/--no-whole-words", help="Vectors of ids' places.")
-    ] = None,
-    id_digits: Annotated[
-        int | None, typer.Option(help="Digits a piece of an id has; 0: ids whole.")
-    ] = None,
-    init: Annotated[
-        str | None, typer.Option(help="spectral: from training co-purchases; or random.")
-    ] = None,
-    schedule: Annotated[
-        str | None, typer.Option(help="alternate: a task a batch, in turn; mixed: all in each.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Samples a step.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate at its highest.")] = None,
-    warmup: Annotated[float | None, typer.Option(help="Share of the steps until then.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Of matrices.")] = None,
-    dropout: Annotated[float | None, typer.Option(help="Of the T5.")] = None,
-    user_dropout: Annotated[
-        float | None, typer.Option(help="Share of sequential prompts without their user.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="At most so many.")] = None,
-    patience: Annotated[
-        int | None, typer.Option(help="Validations in a row that bring nothing.")
-    ] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
-    compile_: Annotated[
-        bool | None, typer.Option("--compile/--no-compile", help="With torch.compile.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, order and dropout.")] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="So many runs, from --seed on, in OUT/seed-N.")
+        int, typer.Option(min=1, help="Number of runs, from --seed on, in OUT/seed-N.")
     ] = 1,
-    config: Annotated[Path | None, typer.Option(help="TOML with the same names.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
+    **options: Any,
 ) -> None:
-    """Train one T5 for the tasks of a dataset, with prompts that replace the templates.
+    """Train a recommender on a dataset: by default POD, one T5 for all its tasks.
 
     Example: podtrain fit shards/ --out runs/beauty --tasks sequential --epochs 30
     """
-    from podprep.contract.shards import Shards
-    from podtrain.train.config import load_config
-    from podtrain.train.device import choose_device
-    from podtrain.train.loop import fit as run
-    from podtrain.train.world import ranks
+    from podtrain.api import fit_seeds
+    from podtrain.train.config import make_config
     from podtrain.watch import fit_progress
 
-    given = {
-        "base": base,
-        "tasks": tasks,
-        "prompts": prompts,
-        "whole_words": whole_words,
-        "id_digits": id_digits,
-        "init": init,
-        "schedule": schedule,
-        "batch_size": batch_size,
-        "lr": lr,
-        "warmup": warmup,
-        "weight_decay": weight_decay,
-        "dropout": dropout,
-        "user_dropout": user_dropout,
-        "epochs": epochs,
-        "patience": patience,
-        "precision": precision,
-        "compile": compile_,
-        "device": device,
-        "seed": seed,
-    }
-    dataset = Shards.open(shards)
-    first = load_config(config, given)
-    folder = out or Path("runs") / dataset.manifest["inputs"]["dataset"].replace("/", "-")
-    with ranks(choose_device(first.device)) as own:
-        for n in range(seeds):
-            each = load_config(config, given | {"seed": first.seed + n})
-            where = folder if seeds == 1 else folder / f"seed-{each.seed}"
-            with fit_progress(own.first, str(where)) as watch:
-                done = run(where, each, dataset, own, watch, resume=resume)
-            if own.first:
-                typer.echo(done.summary())
+    runs = fit_seeds(
+        shards,
+        out,
+        make_config(options, config),
+        seeds,
+        resume=resume,
+        watched=lambda world, folder: fit_progress(world.is_main, str(folder)),
+    )
+    for run in runs:
+        typer.echo(run.summary())
+
+
+def _with_options(command: Any) -> Any:
+    """Give a command every option of every model, in the place of `**options`."""
+    signature = inspect.signature(command)
+    fixed = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    added = []
+    for name, field in all_fields().items():
+        kind: Any = option_type(field)
+        kind = str if kind is tuple else kind
+        flag = f"--{name.replace('_', '-')}"
+        names = [f"{flag}/--no-{flag[2:]}"] if kind is bool else [flag]
+        shown = typer.Option(*names, help=field.metadata[HELP], metavar=_metavar(field))
+        added.append(
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[kind | None, shown],
+            )
+        )
+    command.__signature__ = signature.replace(parameters=[*fixed, *added])
+    command.__annotations__ = {
+        p.name: p.annotation for p in (*fixed, *added)
+    } | {"return": None}
+    return command
+
+
+def _metavar(field: Any) -> str | None:
+    choices = field.metadata[CHOICES]
+    return f"[{'|'.join(choices)}]" if choices else None
+
+
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List the recommenders: those that are trained, and those that count.
+
+    Example: podtrain models
+    """
+    from podtrain.api import models as listed
+    from podtrain.report.tables import models_table, print_json, print_tables
+
+    if as_json:
+        print_json(
+            [
+                {"name": m.name, "tasks": m.tasks, "summary": m.summary, "trained": m.trained}
+                for m in listed()
+            ]
+        )
+    else:
+        print_tables(models_table(listed()))

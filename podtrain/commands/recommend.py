@@ -1,17 +1,13 @@
-"""The commands that ask a run about one user: `recommend` and `explain`."""
+"""The commands that ask a run: `recommend` and `explain`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Run = Annotated[Path, typer.Argument(help="A folder made by podtrain fit.")]
-User = Annotated[str, typer.Option(help="A number, or a reviewer id.")]
-ShardsOption = Annotated[
-    Path | None, typer.Option("--shards", help="Where the dataset lies now, if it was moved.")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+from podtrain.commands.options import Device, RunFolder, ShardsOption
+
+Id = "a number, or a raw id (id:12 where it is digits)"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -22,100 +18,76 @@ def register(app: typer.Typer) -> None:
 
 
 def recommend(
-    run: Run,
-    user: User,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 10,
+    run: RunFolder,
+    user: Annotated[
+        list[str] | None, typer.Option(help=f"A user: {Id}; repeatable.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Recommend to every user.")] = False,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many items.")] = 10,
     history: Annotated[
-        str | None, typer.Option(help="Items, oldest first, instead of what the user has bought.")
+        str | None,
+        typer.Option(help="Items, oldest first, instead of what the user has bought."),
     ] = None,
     candidates: Annotated[str | None, typer.Option(help="Items to choose among.")] = None,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Recommend items of the history, too.")
+    ] = False,
     why: Annotated[bool, typer.Option("--why", help="Explain each.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="A file to write: .parquet, .csv or .jsonl.")
+    ] = None,
     shards: ShardsOption = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Recommend items to a user; what was bought already is left out.
+    """Recommend items to users, or to somebody new with --history alone.
 
     Example: podtrain recommend runs/beauty --user 12 -n 5 --why
     """
-    from podtrain.data.interactions import Interactions
-    from podtrain.recommend import Catalogue
-    from podtrain.recommend import explain as reason
-    from podtrain.recommend import recommend as answer
-    from podtrain.recommenders.pod.inference import Asked
-    from podtrain.report.tables import print_tables, products_table
-    from podtrain.run import Run as Trained
+    from podtrain.api import load
+    from podtrain.catalogue import parse_ids
+    from podtrain.commands.frames import chosen_users, show_recommendations
+    from podtrain.watch import counting
 
-    trained = Trained.open(run)
-    dataset = trained.shards(shards)
-    names = Catalogue(dataset)
-    user_id = names.user(user)
-    own = names.items(history) if history else Interactions.read(dataset).history(user_id)
-    among = names.items(candidates) if candidates else None
-    asked = Asked.of(trained, dataset, device)
-    tasks = trained.config.tasks
-    found = answer(asked, tasks, user_id, own, n, among)
-    before = [names.product(i) for i in own]
-    after = [
-        names.product(i, score, reason(asked, tasks, user_id, i) if why else None)
-        for i, score in found
-    ]
-    if as_json:
-        from dataclasses import asdict
-
-        value = {
-            "user_id": user_id,
-            "reviewer_id": names.reviewer(user_id),
-            "history": [asdict(p) for p in before],
-            "recommended": [asdict(p) for p in after],
-        }
-        typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
-        return
-    who = f"user {user_id} ({names.reviewer(user_id)})"
-    print_tables(
-        products_table(f"History of {who}, the latest last", before[-20:]),
-        products_table(f"Recommended to {who}", after),
+    trained = load(run, shards=shards, device=device)
+    own = None if history is None else parse_ids(history, "--history")
+    users = chosen_users(user, every, own)
+    found = trained.recommend(
+        users,
+        n,
+        histories=None if own is None else [own],
+        exclude_seen=not include_seen,
+        candidates=None if candidates is None else parse_ids(candidates, "--candidates"),
+        watch=counting("recommend"),
     )
+    if why:
+        pairs = list(zip(found["user_id"].to_list(), found["item_id"].to_list(), strict=True))
+        found = found.with_columns(trained.explain(pairs)["text"].alias("why"))
+    show_recommendations(found, trained, own, out, as_json=as_json)
 
 
 def explain(
-    run: Run,
-    user: User,
-    item: Annotated[str, typer.Option(help="A number, or an asin.")],
+    run: RunFolder,
+    user: Annotated[str, typer.Option(help=f"A user: {Id}.")],
+    item: Annotated[str, typer.Option(help=f"An item: {Id}.")],
+    about: Annotated[
+        str | None, typer.Option(help="The feature that the sentence should be about.")
+    ] = None,
     shards: ShardsOption = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Write why an item may suit a user.
+    """Say why an item may suit a user.
 
     Example: podtrain explain runs/beauty --user 12 --item 345
     """
-    from podtrain.data.interactions import Interactions
-    from podtrain.recommend import Catalogue
-    from podtrain.recommend import explain as answer
-    from podtrain.recommenders.pod.inference import Asked
-    from podtrain.report.tables import print_tables, products_table
-    from podtrain.run import Run as Trained
+    from podtrain.api import load
+    from podtrain.catalogue import parse_id
+    from podtrain.report.tables import print_json
 
-    trained = Trained.open(run)
-    dataset = trained.shards(shards)
-    names = Catalogue(dataset)
-    user_id, item_id = names.user(user), names.item(item)
-    text = answer(Asked.of(trained, dataset, device), trained.config.tasks, user_id, item_id)
-    product = names.product(item_id)
+    trained = load(run, shards=shards, device=device)
+    found = trained.explain([(parse_id(user), parse_id(item))], about)
     if as_json:
-        value = {
-            "user_id": user_id,
-            "reviewer_id": names.reviewer(user_id),
-            "item_id": item_id,
-            "asin": product.asin,
-            "title": product.title,
-            "explanation": text,
-        }
-        typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
-        return
-    history = [names.product(i) for i in Interactions.read(dataset).history(user_id)[-20:]]
-    who = f"user {user_id} ({names.reviewer(user_id)})"
-    print_tables(products_table(f"History of {who}, the latest last", history))
-    title = f" {product.title}" if product.title else ""
-    typer.echo(f"Item {item_id} ({product.asin}){title}:\n  {text}")
+        print_json(found.to_dicts()[0])
+    else:
+        typer.echo(found["text"][0])

@@ -6,7 +6,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from podprep.contract.schema import INTERACTIONS, SPLITS
+from podprep.contract.schema import INTERACTIONS
+from podprep.contract.tasks import SPLITS
 from podprep.contract.shards import Shards
 
 
@@ -45,16 +46,20 @@ class Interactions:
         """How many users there are."""
         return len(self.starts) - 1
 
-    def seen(
-        self, users: npt.NDArray[np.integer[Any]], split: str
+    def bought_before(
+        self, users: npt.NDArray[np.integer[Any]], code: int
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return where (users, items) has what was bought before a split: rows and columns."""
-        before = np.concatenate([[0], np.cumsum(self.split < SPLITS.index(split))])
-        first, last = self.starts[users - 1], self.starts[users]
-        length = before[last] - before[first]
+        """Return rows and columns of an array (users, items) with what was bought before a split.
+
+        code: its index into `SPLITS`. A user's columns come in the order of the purchases.
+        """
+        kept = np.flatnonzero(self.split < code)
+        before = np.concatenate([[0], np.cumsum(self.split < code)])
+        first, last = before[self.starts[users - 1]], before[self.starts[users]]
+        length = last - first
         rows = np.repeat(np.arange(len(users)), length)
         at = np.arange(length.sum()) + np.repeat(first - np.cumsum(length) + length, length)
-        return rows, self.items[at].astype(np.int64) - 1
+        return rows, self.items[kept[at]].astype(np.int64) - 1
 
     def history(self, user_id: int, before: str = "") -> list[int]:
         """Return a user's items: all, or those that come before the split named."""

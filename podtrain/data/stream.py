@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from podprep.contract.errors import PodError
-from podprep.contract.schema import TASKS
+from podprep.contract.tasks import TASKS
 from podprep.contract.shards import Shards
 from podtrain.data.tokens import Ints, Prompts, Ragged, Tokens, filled
 

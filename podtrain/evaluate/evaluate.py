@@ -1,212 +1,324 @@
-"""Evaluation of a run: each task of a split, by the method asked for, beside the rules."""
+"""Evaluation of a run: each task of a split, beside the baselines that need no model."""
 
+import os
+import platform
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 
+from podprep.contract.errors import PodError
+from podprep.contract.schema import EXPLANATIONS
 from podprep.contract.shards import Shards
 from podtrain.data.interactions import Interactions
-from podtrain.data.stream import Batch, Samples
 from podtrain.evaluate.files import write_lists, write_ranks, write_results, write_texts
+from podtrain.evaluate.ranking import BATCH, Ranked, Watch, candidates_of, rank
+from podtrain.metrics.compare import compare
 from podtrain.metrics.ranking import (
-    Ranks,
+    per_user,
     pod_ranking_metrics,
     rank_lists,
     ranking_metrics,
-    ranks_of,
 )
 from podtrain.metrics.text import text_metrics
-from podtrain.recommenders.baselines import RULES, Rules
-from podtrain.recommenders.pod.inference import Asked, Floats, Ints, candidates_of
-from podtrain.recommenders.pod.published import POD_TEXT_BEAMS, cut_references, pod_items
-from podtrain.run import BEST, Run
-from podtrain.train.checkpoint import read_checkpoint
-from podtrain.watch import counted
+from podtrain.recommenders.base import Floats, Recommender
+from podtrain.recommenders.queries import Ints, Pairs, Queries, held_out
+from podtrain.recommenders.registry import entries
+from podtrain.run import LIBRARIES, Run
+from podtrain.train.device import choose_precision
 
 TOP = 10  # items kept of each list, as in the published code
-BATCH = 256
-TEXT_BEAMS = 7  # the paper's 21 beams are three times the same 7 (exp.py: no diversity penalty)
-UNSEEN_RULE = "item-knn unseen"
-Found = dict[str, dict[str, Any]]  # by method or rule
+BEST_BASELINE = "item-knn"  # whose lists are kept too, so that SQL can set the model beside them
+
+
+@runtime_checkable
+class Searches(Protocol):
+    """A recommender that also answers as the published code did, by beams over its own words."""
+
+    def search(
+        self, queries: Queries, n: int, *, method: str, beams: int, candidates: Ints | None
+    ) -> tuple[Ints, Floats, int]:
+        """Return items (queries, n), scores, and how many items were drawn at random."""
+        ...
+
+    def cut_references(self, references: list[str]) -> list[str]:
+        """Return references as the published evaluation cuts them."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """How to evaluate. `method`: exact, beam, or pod, as the published code does."""
+class Row:
+    """One line of a table of results.
 
-    split: str = "test"
+    kind: model, component (a part of the model on its own) or baseline; method: exact, beam or
+    pod; exclude_seen: whether bought items are left out; n: users, or pairs explained.
+    """
+
+    name: str
+    kind: str
+    metrics: dict[str, float]
+    n: int
+    seconds: float
     method: str = "exact"
-    beams: int = 20
+    exclude_seen: bool = False
+    random_items: int = 0
+
+    @property
+    def label(self) -> str:
+        """How files of the row are called: exact, exclude-seen, beam, item-knn and so on."""
+        name = self.method if self.kind == "model" else self.name
+        if not self.exclude_seen:
+            return name
+        return "exclude-seen" if name == "exact" else f"{name}-exclude-seen"
+
+
+@dataclass(slots=True)
+class Results:
+    """What was found of one task and split.
+
+    against: the model beside the best baseline, NDCG@10 by user: difference, its 95% interval
+    and p, of a paired bootstrap over users.
+    """
+
+    task: str
+    split: str
+    dataset: str
+    protocol: str
+    status: str
+    rows: list[Row] = field(default_factory=list)
+    against: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain dictionaries and lists."""
+        return asdict(self)
 
 
 def evaluate(
-    run: Run, shards: Shards, asked: Asked, tasks: tuple[str, ...], question: Question
-) -> dict[str, Found]:
-    """Evaluate tasks, write predictions, ranks and results; return what was found by task.
+    run: Run,
+    tasks: Iterable[str] | None = None,
+    *,
+    split: str = "test",
+    method: str = "exact",
+    beams: int = 20,
+    precision: str = "fp32",
+    watch: Mapping[str, Watch] | None = None,
+) -> dict[str, Results]:
+    """Evaluate tasks of a run, all of them by default; write predictions, ranks and results.
 
-    Of a method: metrics, users, seconds, and the step of the weights; of a rule metrics alone.
+    method: exact, every item scored; beam, a search over the catalogue; pod, as the published code
+    did. precision: fp32 unless another is asked for, so that figures compare. watch: called with
+    the batches of a task, to show progress. Errors: `PodError` for a task that the run was not
+    trained on, or a method that its model has not.
     """
-    step = read_checkpoint(run.folder / BEST)[1]["step"]
-    results: dict[str, Found] = {}
-    for task in tasks:
-        start = time.monotonic()
-        found: Found
-        samples = asked.reader.split(task, question.split)
+    wanted = run.tasks if tasks is None else tuple(tasks)
+    if missing := [task for task in wanted if task not in run.tasks]:
+        raise PodError(
+            f"{run.folder} was not trained on {missing[0]}, only on {', '.join(run.tasks)}"
+        )
+    model = run.recommender
+    if method != "exact" and not isinstance(model, Searches):
+        raise PodError(f"{model.name} scores every item: leave out --rank and --compat")
+    chosen = choose_precision(precision, model.device)
+    found: dict[str, Results] = {}
+    for task in wanted:
+        results = Results(
+            task, split, run.shards.name, run.shards.protocol, run.status,
+            environment=environment(model.device, chosen, run),
+        )  # fmt: skip
+        shown = (watch or {}).get(task)
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=chosen == "bf16"):
+            if task == "explanation":
+                _explain(run, results, method, shown)
+            elif method == "exact":
+                _rank(run, results, shown)
+            else:
+                _search(run, results, method, beams)
+        write_results(run, results.as_json(), [row.label for row in results.rows])
+        found[task] = results
+    return found
+
+
+def evaluate_baselines(shards: Shards, split: str = "test") -> dict[str, Results]:
+    """Evaluate the recommenders that need no model, on every task of a dataset."""
+    found = {}
+    for task in shards.tasks:
+        results = Results(task, split, shards.name, shards.protocol, "finished")
+        baselines = _baselines(shards, task)
         if task == "explanation":
-            found = _explain(run, shards, asked, samples, question)
-        elif question.method == "pod":
-            found = _as_published(run, asked, samples, question)
-        elif question.method == "beam":
-            found = _beam(run, asked, samples, question)
+            pairs, references, features = _references(shards, split)
+            for name, baseline in baselines.items():
+                _text_row(results, name, "baseline", baseline.texts(pairs), references, features)
         else:
-            found = _exact(run, shards, asked, samples, question)
-        same = {"users": len(samples), "step": step, "seconds": time.monotonic() - start}
-        results[task] = {method: {**values, **same} for method, values in found.items()}
-        if task != "explanation":
-            results[task] |= rule_metrics(shards, task, question.split)
-        if task == "sequential":
-            _write_rule(run, shards, question.split)
-        write_results(run, question.split, task, results[task])
-    return results
+            queries, targets, candidates = _held_out(shards, task, split)
+            for name, baseline in baselines.items():
+                _rank_one(baseline, name, "baseline", queries, targets, candidates, results, None)
+        found[task] = results
+    return found
 
 
-def rule_metrics(shards: Shards, task: str, split: str) -> Found:
-    """Return the metrics of the rules on the same users and candidates."""
-    rules = Rules.count(Interactions.read(shards))
-    if task == "topn":
-        candidates = candidates_of(shards, split).astype(np.int32)
-        return {r: {"metrics": ranking_metrics(rules.rank(r, split, candidates))} for r in RULES}
-    found = {rule: {"metrics": ranking_metrics(rules.rank(rule, split))} for rule in RULES}
-    # the other rules gain .001 by it at most
-    unseen = ranking_metrics(rules.rank("item-knn", split, unseen=True))
-    return found | {UNSEEN_RULE: {"metrics": unseen}}
-
-
-def _write_rule(run: Run, shards: Shards, split: str, rule: str = "item-knn") -> None:
-    """Write what the rule to beat recommends, so that SQL can set the model beside it."""
-    rules = Rules.count(Interactions.read(shards))
-    users, _ = rules.held_out(split)
-    write_lists(run, "sequential", split, rule, users, *rules.top(rule, users, split, TOP))
-
-
-class _Lists:
-    """The best items of each sample and the rank of the right one, batch after batch."""
-
-    def __init__(self, samples: Samples) -> None:
-        n = len(samples)
-        self.samples = samples
-        self.items, self.scores = np.zeros((n, TOP), np.int64), np.full((n, TOP), -np.inf)
-        self.above, self.equal = np.zeros(n, np.int64), np.zeros(n, np.int64)
-
-    def add(self, batch: Batch, items: Ints, scores: Floats, ranks: Ranks) -> None:
-        """Take a batch's lists and ranks."""
-        self.items[batch.rows], self.scores[batch.rows] = items, scores
-        self.above[batch.rows], self.equal[batch.rows] = ranks.above, ranks.equal
-
-    def write(self, run: Run, split: str, method: str) -> dict[str, Any]:
-        """Write predictions and ranks; return the metrics."""
-        task, users, ranks = self.samples.task, self.samples.user_id, self.ranks()
-        write_lists(run, task, split, method, users, self.items, self.scores)
-        write_ranks(run, task, split, method, users, ranks)
-        return {"metrics": ranking_metrics(ranks)}
-
-    def ranks(self) -> Ranks:
-        """Return the ranks of all samples."""
-        return Ranks(self.above, self.equal)
-
-
-def _exact(run: Run, shards: Shards, asked: Asked, samples: Samples, question: Question) -> Found:
-    """Rank the whole catalogue, with and without what was bought; or the candidates of top-N."""
-    split = question.split
-    if samples.task == "topn":
-        candidates, among = candidates_of(shards, split), _Lists(samples)
-        for batch in _batches(samples, question):
-            own = candidates[batch.rows]
-            scores = asked.candidate_scores(batch, own)
-            place = (own == batch.item_id[:, None]).argmax(1)
-            among.add(batch, *best(scores, own), ranks_of(scores, place))
-        return {"exact": among.write(run, split, "exact")}
-    every, unseen, purchases = _Lists(samples), _Lists(samples), Interactions.read(shards)
-    ids = np.arange(1, shards.n_items + 1)
-    for batch in _batches(samples, question):
-        scores, place = asked.catalogue_scores(batch), batch.item_id.astype(np.int64) - 1
-        every.add(batch, *best(scores, ids), ranks_of(scores, place))
-        scores[purchases.seen(batch.user_id, split)] = -np.inf
-        unseen.add(batch, *best(scores, ids), ranks_of(scores, place))
+def environment(device: torch.device, precision: str, run: Run) -> dict[str, Any]:
+    """Return what figures depend on beside data and weights."""
     return {
-        "exact": every.write(run, split, "exact"),
-        "unseen": unseen.write(run, split, "unseen"),
+        "device": str(device),
+        "precision": precision,
+        "threads": torch.get_num_threads(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "versions": {name: version(name) for name in LIBRARIES},
+        "weights_sha256": run.weights_sha256,
+        "step": run.best_step,
     }
 
 
-def _beam(run: Run, asked: Asked, samples: Samples, question: Question) -> Found:
-    """Search the catalogue; for top-N, too, as published: the model is to copy a candidate."""
-    lists = _Lists(samples)
-    for batch in _batches(samples, question):
-        items, scores = asked.beam(batch, question.beams, TOP)
-        lists.add(batch, items, scores, rank_lists(items, batch.item_id.astype(np.int64)))
-    return {"beam": lists.write(run, question.split, "beam")}
+def _baselines(shards: Shards, task: str) -> dict[str, Recommender]:
+    """Return every recommender of a task that is not trained, by name."""
+    known = (entry for entry in entries() if not entry.trained and task in entry.tasks)
+    return {entry.name: entry.load()(shards) for entry in known}
 
 
-def best(scores: Floats, ids: Ints, n: int = TOP) -> tuple[Ints, Floats]:
-    """Return the n best ids of each row, and their scores; equal scores in the order of ids.
-
-    scores: (rows, columns); ids: the same shape, or (columns,). 0 and -inf where there are fewer.
-    """
-    ids = np.broadcast_to(ids, scores.shape)
-    width = min(n, scores.shape[1])
-    first = np.argpartition(-scores, width - 1, axis=1)[:, :width]
-    found, value = np.take_along_axis(ids, first, 1), np.take_along_axis(scores, first, 1)
-    order = np.lexsort((found, -value))
-    out = np.zeros((len(scores), n), np.int64)
-    out_scores = np.full((len(scores), n), -np.inf, np.float32)
-    out[:, :width] = np.take_along_axis(found, order, 1)
-    out_scores[:, :width] = np.take_along_axis(value, order, 1)
-    out[out_scores == -np.inf] = 0
-    return out, out_scores
+def _held_out(shards: Shards, task: str, split: str) -> tuple[Queries, Ints, Ints | None]:
+    queries, targets = held_out(Interactions.read(shards), split)
+    among = candidates_of(shards, split, queries.user_id) if task == "topn" else None
+    return queries, targets, among
 
 
-def _as_published(run: Run, asked: Asked, samples: Samples, question: Question) -> Found:
-    """Rank as the published code: free text, read as a number, a random item where it is none."""
-    lists, unreadable = _Lists(samples), 0
-    for batch in _batches(samples, question):
-        items, scores, failed = pod_items(asked, batch, question.beams, TOP)
-        lists.add(batch, items, scores, rank_lists(items, batch.item_id.astype(np.int64)))
+def _rank(run: Run, results: Results, watch: Watch | None) -> None:
+    """Rank the held-out items among all items, or among the candidates of top-N."""
+    task, split, shards = results.task, results.split, run.shards
+    queries, targets, candidates = _held_out(shards, task, split)
+    model = run.recommender
+    asked: list[tuple[str, str, Recommender]] = [("model", "model", model)]
+    asked += [(name, "component", part) for name, part in model.components().items()]
+    asked += [(name, "baseline", other) for name, other in _baselines(shards, task).items()]
+    values: dict[str, Any] = {}
+    for name, kind, recommender in asked:
+        shown = watch if kind == "model" else None
+        ways = _rank_one(recommender, name, kind, queries, targets, candidates, results, shown)
+        for exclude_seen, ranked in ways.items():
+            row = next(
+                r for r in reversed(results.rows) if r.exclude_seen == exclude_seen
+            )
+            write_ranks(run, task, split, row.label, queries.user_id, ranked.ranks)
+            if kind == "model" or name == BEST_BASELINE:
+                lists = (ranked.items, ranked.scores)
+                write_lists(run, task, split, row.label, queries.user_id, *lists)
+        values[name] = per_user(ways[candidates is None].ranks, 10)[1]
+    _set_against(results, values)
+
+
+def _rank_one(
+    recommender: Recommender,
+    name: str,
+    kind: str,
+    queries: Queries,
+    targets: Ints,
+    candidates: Ints | None,
+    results: Results,
+    watch: Watch | None,
+) -> dict[bool, Ranked]:
+    start = time.monotonic()
+    ways = rank(recommender, queries, targets, candidates=candidates, top=TOP, watch=watch)
+    seconds = time.monotonic() - start
+    for exclude_seen, ranked in ways.items():
+        metrics = ranking_metrics(ranked.ranks)
+        results.rows.append(
+            Row(name, kind, metrics, len(queries), seconds, exclude_seen=exclude_seen)
+        )
+    return ways
+
+
+def _set_against(results: Results, values: dict[str, Any]) -> None:
+    """Set the model beside the baseline of the highest mean."""
+    others = {row.name for row in results.rows if row.kind == "baseline"}
+    if not others:
+        return
+    best = max(sorted(others), key=lambda name: float(values[name].mean()))
+    [found] = compare({best: [values[best]], "model": [values["model"]]}, best)
+    results.against = {
+        "baseline": best, "metric": "ndcg@10", "exclude_seen": results.task == "sequential",
+        "difference": found.difference, "low": found.low, "high": found.high, "p": found.p,
+        "verdict": found.verdict,
+    }  # fmt: skip
+
+
+def _search(run: Run, results: Results, method: str, beams: int) -> None:
+    """Rank by beams: over the catalogue, or over free text as the published code did."""
+    task, split, model = results.task, results.split, run.recommender
+    assert isinstance(model, Searches)
+    queries, targets, candidates = _held_out(run.shards, task, split)
+    start, unreadable = time.monotonic(), 0
+    items, scores = np.zeros((len(queries), TOP), np.int64), np.full((len(queries), TOP), -np.inf)
+    for rows, some in queries.batches(BATCH):
+        among = None if candidates is None else candidates[rows]
+        items[rows], scores[rows], failed = model.search(
+            some, TOP, method=method, beams=beams, candidates=among
+        )
         unreadable += failed
-    lists.write(run, question.split, "pod")
-    metrics = pod_ranking_metrics(lists.items.tolist(), samples.item_id)
-    return {"pod": {"metrics": metrics, "random_items": unreadable}}
+    ranks = rank_lists(items, targets)
+    metrics = ranking_metrics(ranks)
+    if method == "pod":
+        metrics = pod_ranking_metrics(items.tolist(), targets)
+    seconds = time.monotonic() - start
+    row = Row("model", "model", metrics, len(queries), seconds, method, random_items=unreadable)
+    results.rows.append(row)
+    write_lists(run, task, split, row.label, queries.user_id, items, scores)
+    write_ranks(run, task, split, row.label, queries.user_id, ranks, depth=TOP)
 
 
-def _explain(run: Run, shards: Shards, asked: Asked, samples: Samples, question: Question) -> Found:
+def _explain(run: Run, results: Results, method: str, watch: Watch | None) -> None:
     """Write the sentences of a split and compare them with those that people wrote."""
-    n, pod = len(samples), question.method == "pod"
-    texts, scores = [""] * n, np.zeros(n)
-    for batch in _batches(samples, question):
-        written, scores[batch.rows] = asked.texts(batch, POD_TEXT_BEAMS if pod else TEXT_BEAMS)
-        for row, text in zip(batch.rows, written, strict=True):
-            texts[row] = text
-    table = shards.sample_table("explanation", question.split)
-    references = table["target"].to_pylist()
-    if pod:
-        references = cut_references(asked.reader.tokens, references)
-    method = "pod" if pod else "beam"
-    write_texts(run, question.split, method, samples.user_id, samples.item_id, scores, texts)
-    return {method: {"metrics": text_metrics(texts, references, _features(shards, samples))}}
+    model, split = run.recommender, results.split
+    pairs, references, features = _references(run.shards, split)
+    start = time.monotonic()
+    texts: list[str] = []
+    batches = [slice(first, first + BATCH) for first in range(0, len(pairs), BATCH)]
+    for part in watch(batches, len(pairs), BATCH) if watch else batches:
+        texts += model.texts(Pairs(pairs.user_id[part], pairs.item_id[part]))
+    seconds = time.monotonic() - start
+    if method == "pod":
+        assert isinstance(model, Searches)
+        references = model.cut_references(references)
+    row_method = "pod" if method == "pod" else "exact"
+    _text_row(
+        results, "model", "model", texts, references, features, seconds=seconds, method=row_method
+    )
+    write_texts(run, split, results.rows[0].label, pairs, texts)
+    for name, baseline in _baselines(run.shards, "explanation").items():
+        _text_row(results, name, "baseline", baseline.texts(pairs), references, features)
 
 
-def _features(shards: Shards, samples: Samples) -> list[str]:
-    """Return the feature that each sample's sentence is about."""
-    table = shards.table("catalog/explanations.parquet", ["user_id", "item_id", "feature"])
-    keys = zip(table["user_id"].to_pylist(), table["item_id"].to_pylist(), strict=True)
-    known = dict(zip(keys, table["feature"].to_pylist(), strict=True))
-    pairs = zip(samples.user_id.tolist(), samples.item_id.tolist(), strict=True)
-    return [known[pair] for pair in pairs]
+def _text_row(
+    results: Results,
+    name: str,
+    kind: str,
+    texts: list[str],
+    references: list[str],
+    features: list[str],
+    *,
+    seconds: float = 0.0,
+    method: str = "exact",
+) -> None:
+    metrics = text_metrics(texts, references, features)
+    results.rows.append(Row(name, kind, metrics, len(texts), seconds, method))
 
 
-def _batches(samples: Samples, question: Question) -> Iterator[Batch]:
-    name = f"{samples.task}, {question.split}, {question.method}"
-    return counted(samples.by_length(BATCH), len(samples), name, BATCH)
+def _references(shards: Shards, split: str) -> tuple[Pairs, list[str], list[str]]:
+    """Return the explained pairs of a split, the sentences that people wrote, and the features.
+
+    Row k of the catalogue's explanations of a split is sample k: a pair may be explained twice.
+    """
+    table = shards.table(EXPLANATIONS)
+    own = [row for row in table.to_pylist() if row["split"] == split]
+    if not own:
+        raise PodError(
+            f"{shards.folder} has no explanation samples of split {split}: name other tasks with "
+            "--tasks, or build from more reviews"
+        )
+    pairs = Pairs.of([(row["user_id"], row["item_id"]) for row in own])
+    return pairs, [row["sentence"] for row in own], [row["feature"] for row in own]
+

@@ -1,33 +1,29 @@
-"""Recommendations that need no model: what a trained model has to beat."""
+"""Recommenders that count and need no training: what a model has to beat."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from podprep.contract.errors import PodError
-from podprep.contract.schema import SPLITS
+from podprep.contract.shards import Shards
 from podtrain.data.interactions import Interactions
-from podtrain.metrics.ranking import Ranks, ranks_of
-
-RULES = ("popularity", "max+1", "last+1", "markov", "item-knn")
+from podtrain.recommenders.base import Floats, ScoresItems
+from podtrain.recommenders.queries import Ints, Queries
 
 # The constants of item-knn, chosen on the validation split of Beauty, NDCG@10 there as pod and
 # clean: .0640 .0515 as they stand; DECAY .4 .0641 .0505, .6 .0620 .0519; BACKWARD .2 .0646 .0512,
 # .5 .0609 .0516; LAG_POWER 0 .0611 .0511, 1 .0626 .0495; DAMPING 0 .0624 .0516, .2 .0635 .0505,
-# .5 (a cosine) .0555 .0419; SPAN 5 .0633 .0509, 20 .0643 .0516. A last-item Markov rule first and
+# .5 (a cosine) .0555 .0419; SPAN 5 .0633 .0509, 20 .0643 .0516. A last-item Markov baseline first and
 # a cosine over whole histories after it: .0597 .0401.
 SPAN = 10  # purchases of a history looked at, and how far apart two may be to count as together
 DECAY = 0.5  # weight of a purchase beside that of the one after it
 BACKWARD = 0.3  # weight of the pair (later, earlier) beside that of (earlier, later)
 LAG_POWER = 0.5  # a pair `lag` purchases apart counts lag ** -LAG_POWER
 DAMPING = 0.1  # weights are divided by (purchases of the one * of the other) ** DAMPING
-
-CELLS = 1 << 22  # scores held at a time: with what they are made from, up to 115 MB
-
-Integers = npt.NDArray[np.int64]
-Scores = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +33,13 @@ class Pairs:
     starts: (items + 1,) where the row of the item of column i begins; columns, weights: (pairs,).
     """
 
-    starts: Integers
+    starts: Ints
     columns: npt.NDArray[np.int32]
     weights: npt.NDArray[np.float64]
 
     @classmethod
     def count(
-        cls, rows: Integers, columns: Integers, weights: npt.NDArray[np.float64], n: int
+        cls, rows: Ints, columns: Ints, weights: npt.NDArray[np.float64], n: int
     ) -> "Pairs":
         """Add up the weights of equal pairs; all of (any,), n items."""
         keys, group = np.unique(rows * n + columns, return_inverse=True)
@@ -53,49 +49,39 @@ class Pairs:
             weights=np.bincount(group, weights, minlength=len(keys)).astype(np.float64),
         )
 
-    def rows(self) -> Integers:
+    def rows(self) -> Ints:
         """Return (pairs,): which row each pair is of."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """All rules, counted once on the training purchases only.
+class Counts:
+    """What the baselines go by, counted on the training purchases only.
 
     popularity: (items,) training purchases; following: from an item to the one bought next;
     neighbours: from an item to those bought near it. Column i is item i + 1.
-    known: (3, users) how many purchases come before each split: the history, as evaluation
-    gives it to a model. What a user has bought stays in the ranking unless told; taken out,
-    item-knn reaches NDCG@10 .0540 for .0501 on Beauty as pod, .0504 for .0458 clean (test
-    split), the other rules .001 more at most.
     """
 
-    interactions: Interactions
-    known: Integers
-    popularity: Integers
+    popularity: Ints
     following: Pairs
     neighbours: Pairs
 
     @classmethod
-    def count(cls, interactions: Interactions) -> "Rules":
+    def of(cls, purchases: Interactions) -> "Counts":
         """Count purchases, transitions and neighbours.
 
         Takes about 100 bytes for each two purchases of a user up to SPAN apart, in either order.
         """
-        n, starts = interactions.n_items, interactions.starts
-        users = np.repeat(np.arange(interactions.n_users), np.diff(starts))
-        known = [
-            np.bincount(users[interactions.split < code], minlength=interactions.n_users)
-            for code in range(len(SPLITS))
-        ]
-        train = interactions.split == 0
-        users, items = users[train], interactions.items[train].astype(np.int64) - 1
+        n = purchases.n_items
+        users = np.repeat(np.arange(purchases.n_users), np.diff(purchases.starts))
+        train = purchases.split == 0
+        users, items = users[train], purchases.items[train].astype(np.int64) - 1
         popularity = np.bincount(items, minlength=n)
-        near: list[tuple[Integers, Integers]] = []
+        near: list[tuple[Ints, Ints]] = []
         for lag in range(1, SPAN + 1):
             same = users[:-lag] == users[lag:]
             near.append((items[:-lag][same], items[lag:][same]))
-        first, second = (np.concatenate(side) for side in zip(*near, strict=True))
+        first, second = (np.concatenate(column) for column in zip(*near, strict=True))
         weights = np.repeat(np.arange(1, SPAN + 1.0) ** -LAG_POWER, [len(a) for a, _ in near])
         neighbours = Pairs.count(
             np.concatenate([first, second]),
@@ -105,135 +91,111 @@ class Rules:
         )
         bought = popularity[neighbours.rows()] * popularity[neighbours.columns]
         neighbours.weights[:] *= bought**-DAMPING
-        return cls(
-            interactions=interactions,
-            known=np.stack(known),
-            popularity=popularity,
-            following=Pairs.count(*near[0], np.ones(len(near[0][0])), n),
-            neighbours=neighbours,
-        )
+        following = Pairs.count(*near[0], np.ones(len(near[0][0])), n)
+        return cls(popularity=popularity, following=following, neighbours=neighbours)
 
-    def held_out(self, split: str) -> tuple[Integers, Integers]:
-        """Return the users who have a held-out item of a split, in order, and those items."""
-        at = np.flatnonzero(self.interactions.split == SPLITS.index(split))
-        users = np.searchsorted(self.interactions.starts, at, side="right")
-        assert len(np.unique(users)) == len(users), "a split holds out one purchase of a user"
-        return users, self.interactions.items[at].astype(np.int64)
 
-    def scores(self, rule: str, users: Integers, split: str) -> Scores:
-        """Return (users, items): the larger the better, 0 where the rule does not rank an item.
+@lru_cache(maxsize=2)
+def _counts(folder: Path, sha256: str) -> Counts:
+    shards = Shards.open(folder)
+    assert shards.sha256 == sha256, "the dataset was open a moment ago"
+    return Counts.of(Interactions.read(shards))
 
-        users: ids, few enough for the result to fit. Errors: `PodError` for an unknown rule.
-        """
-        match rule:
-            case "popularity":
-                return np.tile(self.popularity.astype(np.float32), (len(users), 1))
-            case "max+1":
-                return self._numbered(self._largest(users, split) + 1)
-            case "last+1":  # the list is [max + 1, last + 1]
-                return self._numbered(
-                    self._largest(users, split) + 1, self._recent(users, split, 1)[:, 0] + 1
-                )
-            case "markov":
-                return self._added(self.following, self._recent(users, split, 1))
-            case "item-knn":
-                return self._added(self.neighbours, self._recent(users, split, SPAN))
-        raise PodError(f"no rule is named {rule}: choose from {', '.join(RULES)}")
 
-    def rank(
-        self,
-        rule: str,
-        split: str,
-        candidates: npt.NDArray[np.int32] | None = None,
-        *,
-        unseen: bool = False,
-    ) -> Ranks:
-        """Rank the held-out items of a split, of the users of `held_out` and in their order.
+class Baseline(ScoresItems):
+    """A recommender that counts; scores are 0 where it does not rank an item."""
 
-        candidates: (users, any) item ids to rank instead of the whole catalogue, 0 where there is
-        none; a target that is not among them is a miss. unseen: what a user has bought before is
-        taken out. Errors: as `scores`.
-        """
-        users, targets = self.held_out(split)
-        assert candidates is None or len(candidates) == len(users), "candidates of other users"
-        above, equal = np.zeros_like(users), np.zeros_like(users)
-        for part in self._parts(len(users)):
-            scores, column = self.scores(rule, users[part], split), targets[part] - 1
-            among = np.ones(len(column), bool)
-            if unseen:
-                scores[self.interactions.seen(users[part], split)] = -np.inf
-            if candidates is not None:
-                given = candidates[part]
-                scores = np.take_along_axis(scores, np.maximum(given, 1) - 1, axis=1)
-                scores[given == 0] = -np.inf
-                found = given == targets[part, None]
-                among, column = found.any(axis=1), found.argmax(axis=1)
-            ranks = ranks_of(scores, column)
-            above[part], equal[part] = ranks.above, np.where(among, ranks.equal, 0)
-        return Ranks(above, equal)
+    def __init__(self, shards: Shards) -> None:
+        self.n_items = shards.n_items
+        self.counts = _counts(shards.folder.resolve(), shards.sha256)
 
-    def top(
-        self, rule: str, users: Integers, split: str, n: int
-    ) -> tuple[npt.NDArray[np.int32], Scores]:
-        """Return the n best items and their scores, each (users, n), ties in order of item id.
 
-        With fewer than n items in the catalogue there are so many columns. Errors: as `scores`.
-        """
-        items = self.interactions.n_items
-        n = min(n, items)
-        best = np.zeros((len(users), n), np.int64)
-        for part in self._parts(len(users)):
-            scores = self.scores(rule, users[part], split)
-            # the bits of a float that is not negative are in order; below them the item decides
-            keys = scores.view(np.int32).astype(np.int64) << 32 | np.arange(items)[::-1]
-            best[part] = np.partition(keys, items - n, axis=1)[:, items - n :]
-        best = -np.sort(-best, axis=1)
-        found = (items - (best & 0xFFFFFFFF)).astype(np.int32)
-        return found, (best >> 32).astype(np.int32).view(np.float32)
+class Popularity(Baseline):
+    """What is bought most."""
 
-    def _parts(self, users: int) -> Iterator[slice]:
-        step = min(1024, max(1, CELLS // self.interactions.n_items))
-        return (slice(start, start + step) for start in range(0, users, step))
+    name: ClassVar[str] = "popularity"
 
-    def _recent(self, users: Integers, split: str, n: int) -> Integers:
-        """Return (users, n): the last items of the histories, the latest first, 0 for none."""
-        here = self.interactions.starts[users - 1]
-        back = self.known[SPLITS.index(split), users - 1][:, None] - 1 - np.arange(n)
-        items = self.interactions.items[here[:, None] + np.maximum(back, 0)]
-        return np.where(back >= 0, items, 0).astype(np.int64)
+    def scores(self, queries: Queries) -> Floats:
+        """Score by training purchases."""
+        return np.tile(self.counts.popularity.astype(np.float32), (len(queries), 1))
 
-    def _largest(self, users: Integers, split: str) -> Integers:
-        """Return (users,): the largest item id of the histories, 0 for none."""
-        start, known = self.interactions.starts[users - 1], self.known[SPLITS.index(split)]
-        length = known[users - 1]
-        first = np.cumsum(length) - length
-        at = np.repeat(start - first, length) + np.arange(length.sum())
-        largest = np.zeros(len(users), np.int64)
-        np.maximum.at(
-            largest, np.repeat(np.arange(len(users)), length), self.interactions.items[at]
-        )
-        return largest
 
-    def _numbered(self, *lists: Integers) -> Scores:
-        """Score the items of a list for each user, the first highest; 1 follows no history."""
-        scores = np.zeros((len(lists[0]), self.interactions.n_items), np.float32)
-        for score, items in enumerate(reversed(lists), start=1):
-            rows = np.flatnonzero((items > 1) & (items <= self.interactions.n_items))
-            scores[rows, items[rows] - 1] = score
-        return scores
+class MaxPlusOne(Baseline):
+    """The number after the largest of the history: where it hits, the numbering leaks."""
 
-    def _added(self, pairs: Pairs, history: Integers) -> Scores:
-        """Add up the rows of the items of the histories, each purchase further back at DECAY."""
-        rows, back = np.nonzero(history)
-        items = history[rows, back] - 1
-        start = pairs.starts[items]
-        length = pairs.starts[items + 1] - start
-        at = np.repeat(start - np.cumsum(length) + length, length) + np.arange(length.sum())
-        n = self.interactions.n_items
-        # added in float64 and then rounded: sums that should tie do, whatever their order
-        scores = np.bincount(
-            np.repeat(rows * n, length) + pairs.columns[at],
-            np.repeat(DECAY**back, length) * pairs.weights[at],
-            minlength=len(history) * n,
-        )
-        return scores.reshape(len(history), n).astype(np.float32)
+    name: ClassVar[str] = "max+1"
+
+    def scores(self, queries: Queries) -> Floats:
+        """Score one item."""
+        return _numbered([_largest(queries) + 1], self.n_items)
+
+
+class LastPlusOne(Baseline):
+    """The list [largest + 1, last + 1]."""
+
+    name: ClassVar[str] = "last+1"
+
+    def scores(self, queries: Queries) -> Floats:
+        """Score two items."""
+        return _numbered([_largest(queries) + 1, queries.latest(1)[:, 0] + 1], self.n_items)
+
+
+class Markov(Baseline):
+    """What is bought next after the last purchase."""
+
+    name: ClassVar[str] = "markov"
+
+    def scores(self, queries: Queries) -> Floats:
+        """Score by how often an item followed."""
+        return summed(self.counts.following, queries.latest(1))
+
+
+class ItemKnn(Baseline):
+    """What is bought near the latest purchases, each further back at `DECAY`."""
+
+    name: ClassVar[str] = "item-knn"
+
+    def scores(self, queries: Queries) -> Floats:
+        """Score by the neighbours of the history."""
+        return summed(self.counts.neighbours, queries.latest(SPAN))
+
+
+BASELINES: dict[str, Callable[[Shards], Baseline]] = {
+    cls.name: cls for cls in (Popularity, MaxPlusOne, LastPlusOne, Markov, ItemKnn)
+}
+
+
+def _largest(queries: Queries) -> Ints:
+    """Return (queries,): the largest item id of the histories, 0 for none."""
+    largest = np.zeros(len(queries), np.int64)
+    np.maximum.at(largest, queries.seen()[0], queries.items)
+    return largest
+
+
+def _numbered(lists: list[Ints], n_items: int) -> Floats:
+    """Score the items of a list for each query, the first highest; 1 follows no history."""
+    scores = np.zeros((len(lists[0]), n_items), np.float32)
+    for score, items in enumerate(reversed(lists), start=1):
+        rows = np.flatnonzero((items > 1) & (items <= n_items))
+        scores[rows, items[rows] - 1] = score
+    return scores
+
+
+def summed(pairs: Pairs, latest: Ints) -> Floats:
+    """Add up the rows of the latest items of the histories, each purchase further back at DECAY.
+
+    latest: (queries, n) item ids, the very latest first, 0 for none; returns (queries, items).
+    """
+    rows, back = np.nonzero(latest)
+    items = latest[rows, back] - 1
+    start = pairs.starts[items]
+    length = pairs.starts[items + 1] - start
+    at = np.repeat(start - np.cumsum(length) + length, length) + np.arange(length.sum())
+    n = len(pairs.starts) - 1
+    # added in float64 and then rounded: sums that should tie do, whatever their order
+    scores = np.bincount(
+        np.repeat(rows * n, length) + pairs.columns[at],
+        np.repeat(DECAY**back, length) * pairs.weights[at],
+        minlength=len(latest) * n,
+    )
+    return scores.reshape(len(latest), n).astype(np.float32)

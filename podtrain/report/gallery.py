@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from podprep.contract.errors import PodError
-from podprep.contract.schema import SPLITS, TASKS
+from podprep.contract.tasks import SPLITS, TASKS
 from podprep.contract.shards import Shards
 from podtrain.data.interactions import Interactions
 from podtrain.evaluate.files import read_ranks

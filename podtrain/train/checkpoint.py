@@ -57,6 +57,21 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, json.loads(header["state"])
 
 
+def read_header(path: Path) -> tuple[dict[str, Any], str]:
+    """Return the state of a checkpoint and the hash of its weights, which are not read.
+
+    Errors: as `read_checkpoint`.
+    """
+    if not path.is_file():
+        raise PodError(f"{path} is missing: the run has not got that far; podtrain fit --resume")
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))["__metadata__"]
+        return json.loads(header["state"]), str(header["sha256"])
+    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
+        raise PodError(f"{path} is damaged or no safetensors file: {_MEND}") from None
+
+
 _MEND = "copy the run again, or train it anew with podtrain fit"
 
 

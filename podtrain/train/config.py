@@ -1,110 +1,126 @@
-"""What a run is made with: a test flips every field and sees that it matters."""
+"""What a run is made with: the options that all models share, and those of its model."""
 
 import dataclasses
-import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from podprep.contract.errors import PodError
-from podprep.contract.schema import TASKS
-from podprep.contract.shards import Shards
+from podtrain.recommenders.registry import entries, entry
+from podtrain.train.options import (
+    Options,
+    check_types,
+    option,
+    read_options_file,
+    split_tasks,
+)
 
-SCHEDULES = ("alternate", "mixed")
+if TYPE_CHECKING:
+    from podprep.contract.shards import Shards
+
 PRECISIONS = ("auto", "fp32", "bf16")
-INITS = ("auto", "spectral", "random")
 DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FitConfig:
-    """The options of `podtrain fit`; a TOML file takes the same names."""
+class TrainConfig(Options):
+    """The options of `podtrain fit` that every model has."""
 
-    base: str = "compact"  # tiny, compact, small, or a T5 by folder or hub name
-    tasks: tuple[str, ...] = ()  # none named: all that the shards have
-    prompts: int = 3  # trained vectors before a prompt (paper: 3; its published logs: 10)
-    whole_words: bool = True  # a vector for the place of each id in a prompt (paper 3.3)
-    id_digits: int | None = None  # digits a piece of an id has, 0 for whole ids; None: by size
-    init: str = "auto"  # spectral or random; auto: spectral where each item is one piece
-    schedule: str = "alternate"  # one task a batch, tasks in turn; or all tasks in each batch
-    batch_size: int = 64
-    lr: float = 5e-4  # at its highest
-    warmup: float = 0.02  # share of all steps until it is reached; then it falls to 0 in a line
-    weight_decay: float = 0.01
-    dropout: float = 0.1
-    user_dropout: float = 0.0  # share of the sequential task's prompts that hide their user
-    epochs: int = 100  # a round of every task's samples, at most so many times
-    patience: int = 5  # validations in a row without a better mean loss
-    precision: str = "auto"  # bf16 where the processor has it
-    compile: bool = False
-    device: str = "auto"
-    seed: int = 0
+    model: str = option("pod", "Which recommender to train: see podtrain models.")
+    tasks: tuple[str, ...] = option((), "Which tasks, with commas. Default: all there are.")
+    batch_size: int = option(64, "Samples in a step.", least=1, most=10**6)
+    lr: float = option(5e-4, "The highest learning rate.", least=1e-9, most=10)
+    warmup: float = option(
+        0.02, "Share of the steps in which the learning rate rises; then it falls.", least=0, most=1
+    )
+    weight_decay: float = option(
+        0.01, "AdamW's weight decay (matrices only).", least=0, most=10
+    )
+    epochs: int = option(100, "Maximum number of epochs.", least=1, most=10**6)
+    patience: int = option(
+        5, "Stop after so many validations in a row without a gain.", least=1, most=10**6
+    )
+    precision: str = option(
+        "auto", "auto, fp32 or bf16; auto: bf16 where it is fast.", choices=PRECISIONS
+    )
+    compile: bool = option(False, "Compile the model with torch.compile.")
+    device: str = option("auto", "auto, cpu or cuda.", choices=DEVICES)
+    seed: int = option(0, "Seeds weights, order and dropout.", least=0, most=2**31)
 
     def __post_init__(self) -> None:
-        if isinstance(self.tasks, str):
-            object.__setattr__(self, "tasks", tuple(t for t in self.tasks.split(",") if t))
-        object.__setattr__(self, "tasks", tuple(self.tasks))
-        for name in self.tasks:
-            _one_of("tasks", name, TASKS)
-        _one_of("schedule", self.schedule, SCHEDULES)
-        _one_of("init", self.init, INITS)
-        _one_of("precision", self.precision, PRECISIONS)
-        _one_of("device", self.device, DEVICES)
-        for name, least in {"prompts": 0, "batch_size": 1, "epochs": 1, "patience": 1}.items():
-            _within(name, getattr(self, name), least, 10**6)
-        _within("lr", self.lr, 1e-9, 10)
-        _within("warmup", self.warmup, 0, 1)
-        _within("weight_decay", self.weight_decay, 0, 10)
-        _within("dropout", self.dropout, 0, 0.9)
-        _within("user_dropout", self.user_dropout, 0, 1)
-        _within("seed", self.seed, 0, 2**31)
-        _within("id_digits", self.id_digits or 0, 0, 6)
-        if self.schedule == "mixed" and 0 < self.batch_size < len(self.tasks):
-            raise PodError(f"batch_size {self.batch_size} cannot hold {len(self.tasks)} tasks")
+        object.__setattr__(self, "tasks", split_tasks(self.tasks))
+        super(TrainConfig, self).__post_init__()
+        known = entry(self.model)
+        if not known.trained:
+            raise PodError(f"--model {self.model} counts and needs no training: podtrain baselines")
+        for task in self.tasks:
+            if task not in known.tasks:
+                raise PodError(
+                    f"--tasks {task}: {self.model} is for {', '.join(known.tasks)} only"
+                )
 
-    def for_shards(self, shards: Shards) -> "FitConfig":
-        """Return the config with the tasks named. Errors: `PodError` for one without samples."""
+    def for_shards(self, shards: "Shards") -> "TrainConfig":
+        """Return the config with its tasks named. Errors: `PodError` for one without samples."""
         for task in self.tasks:
             if task not in shards.tasks:
                 raise PodError(
                     f"{shards.folder} has no {task} samples, only {', '.join(shards.tasks)}: "
                     "name others with --tasks, or build them"
                 )
-        tasks = tuple(t for t in shards.tasks if t in self.tasks or not self.tasks)
+        wanted = self.tasks or entry(self.model).tasks
+        tasks = tuple(task for task in shards.tasks if task in wanted)
+        if not tasks:
+            raise PodError(
+                f"{shards.folder} has only {', '.join(shards.tasks) or 'no'} samples; "
+                f"{self.model} is for {', '.join(wanted)}: build those"
+            )
         return dataclasses.replace(self, tasks=tasks)
 
 
-def load_config(file: Path | None, given: dict[str, Any]) -> FitConfig:
-    """Return the defaults, overruled by a TOML file, overruled by what was given.
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """What a run is made with: `shared` by all models, and the model's own options."""
 
-    Errors: `PodError` for an unreadable file, an unknown name or a value out of range.
+    shared: TrainConfig
+    model: Any
+
+    def flat(self) -> dict[str, Any]:
+        """Return all options by name, as run.json has them."""
+        return asdict(self.shared) | asdict(self.model)
+
+
+def make_config(given: dict[str, Any], file: Path | None = None) -> RunConfig:
+    """Return the defaults, overruled by a TOML file, overruled by what was given and is not None.
+
+    Errors: `PodError` for an unreadable file, an unknown option or a value out of range.
     """
-    values: dict[str, Any] = {}
-    if file is not None:
-        try:
-            values = tomllib.loads(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise PodError(f"{file} cannot be read: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise PodError(f"{file} is no TOML: {error}") from None
-    fields = {f.name: f for f in dataclasses.fields(FitConfig)}
-    for name, value in values.items():
-        if name not in fields:
-            raise PodError(f"{file}: unknown name {name!r}; known: {', '.join(fields)}")
-        default = fields[name].default
-        wanted = (list, str) if name == "tasks" else (int,) if default is None else type(default)
-        if not isinstance(value, (int, float) if wanted is float else wanted) or (
-            isinstance(value, bool) and wanted is not bool
-        ):
-            raise PodError(f"{file}: {name} = {value!r} is of the wrong kind")
-    return FitConfig(**{**values, **{k: v for k, v in given.items() if v is not None}})
+    read = read_options_file(file) if file else {}
+    values = {**read, **{name: value for name, value in given.items() if value is not None}}
+    model = values.get("model", "pod")
+    if not isinstance(model, str):
+        raise PodError(f"{file}: model = {model!r} is not a text")
+    own = entry(model).load_options() if entry(model).trained else Options
+    shared = {f.name: f for f in dataclasses.fields(TrainConfig)}
+    special = {f.name: f for f in dataclasses.fields(own)}
+    for name in values:
+        if name not in shared | special:
+            where = f"{file}: " if name in read else ""
+            raise PodError(
+                f"{where}{model} has no option {name}; its own: {', '.join(special) or 'none'}; "
+                f"of every model: {', '.join(shared)}"
+            )
+    check_types(str(file) if file else "options", values, shared | special)
+    defaults = getattr(own, "SHARED_DEFAULTS", {})
+    return RunConfig(
+        shared=TrainConfig(**{**defaults, **{k: v for k, v in values.items() if k in shared}}),
+        model=own(**{k: v for k, v in values.items() if k in special}),
+    )
 
 
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise PodError(f"{name}: {value!r} is none of {', '.join(known)}")
-
-
-def _within(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:
-        raise PodError(f"{name}: {value} is not between {least} and {most}")
+def all_fields() -> dict[str, "dataclasses.Field[Any]"]:
+    """Return the options of every model by name: what the command line takes."""
+    found = {f.name: f for f in dataclasses.fields(TrainConfig)}
+    for known in entries():
+        if known.trained:
+            found |= {f.name: f for f in dataclasses.fields(known.load_options())}
+    return found

@@ -1,68 +1,76 @@
-"""The loop: tasks in turn, one optimizer step a batch, a checkpoint to go on from."""
+"""The training loop: one optimizer step a batch, a checkpoint to go on from.
 
+It knows the model as a `Trainable` and nothing else: what a batch is, and how its loss comes
+about, are the model's.
+"""
+
+import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from podprep.contract.errors import PodError
+from podprep.contract.manifest import MANIFEST
 from podprep.contract.shards import Shards
-from podtrain.data.stream import Batch, TaskStream
-from podtrain.recommenders.pod.model import Inputs, Pod
-from podtrain.recommenders.pod.spectral import set_apart, vectors_of
+from podtrain.evaluate.ranking import candidates_of, rank
+from podtrain.metrics.ranking import per_user
+from podtrain.recommenders.base import TrainableRecommender
+from podtrain.recommenders.queries import Ints, Queries, held_out
 from podtrain.run import BEST, LAST, RUN, Run
 from podtrain.train.checkpoint import OPTIMIZER, read_checkpoint, weights, write_checkpoint
-from podtrain.train.config import FitConfig
+from podtrain.train.config import RunConfig
 from podtrain.train.device import autocast, choose_device, choose_precision
-from podtrain.train.log import Window, forget_later_losses, write_loss
-from podtrain.train.prefetch import ahead
-from podtrain.train.world import Ranks
+from podtrain.train.log import Window, forget_later_lines, write_metric
+from podtrain.train.prefetch import prefetch
+from podtrain.train.world import World
 
-VALID_SAMPLES = 4_096  # of each task, at most; the same each time
-VALID_BATCH = 256
+VALID_USERS = 4_096  # ranked at each validation, at most; the same each time
 CLIP = 1.0  # largest norm of a step's gradient
 LOG_STEPS = 50
-# Of a step, for items' vectors that start from purchases. At full pace they rank as well (NDCG@10
-# .0456 for .0437 on Beauty's validation split, within noise), but the loss, by which training is
-# stopped, soon grows (8.56 for 8.46 after 3 epochs).
-ITEM_RATE = 0.03
 SAVE_SECONDS = 300.0  # at least, between checkpoints within an epoch
 
 
 @dataclass(slots=True)
 class Progress:
-    """Where training stands; what a checkpoint holds beside tensors."""
+    """Where training stands; what a checkpoint holds beside tensors.
+
+    best: the highest score of a validation (see `Training.validate`), at best_step; worse: how
+    many validations in a row have not passed it; reason: why training has ended.
+    """
 
     step: int = 0
-    best: float = float("inf")
+    best: float = -1.0
     best_step: int = 0
-    worse: int = 0  # validations in a row without a new best
+    worse: int = 0
     finished: bool = False
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the loop tells whoever watches. `losses`: latest of (event, task)."""
+    """What the loop tells whoever watches. values: the latest of (event, task, name)."""
 
     step: int
     steps: int
     epoch: float
-    losses: dict[tuple[str, str], float]
+    values: dict[tuple[str, str, str], float]
     samples_per_second: float
 
 
 Watch = Callable[[Report], None]
 
 
-def fit(
+def train(
     folder: Path,
-    config: FitConfig,
+    config: RunConfig,
     shards: Shards,
-    ranks: Ranks,
+    world: World,
     watch: Watch,
     *,
     resume: bool = False,
@@ -73,16 +81,21 @@ def fit(
     Errors: `PodError` where a run is already there (without `resume`) or is another's, where the
     loss is no number, or for anything of the shards that does not hold.
     """
-    device = choose_device(config.device)
-    config = config.for_shards(shards)
-    if ranks.first:
+    device = choose_device(config.shared.device)
+    config = RunConfig(config.shared.for_shards(shards), config.model)
+    if world.is_main:
         _begin(folder, config, shards, resume)
-    ranks.wait()
-    return Fit(Run.open(folder), shards, ranks, device, watch, save_seconds).run_through()
+    world.wait()
+    run = Run.open(folder, shards=shards.folder)
+    return Training(run, world, device, watch, save_seconds).run_through()
 
 
-def _begin(folder: Path, config: FitConfig, shards: Shards, resume: bool) -> None:
+def _begin(folder: Path, config: RunConfig, shards: Shards, resume: bool) -> None:
     """Make the run's folder, or check that what is there is the same run."""
+    if (folder / MANIFEST).exists():
+        raise PodError(f"{folder} is a dataset: name another folder with --out")
+    if folder.exists() and not folder.is_dir():
+        raise PodError(f"{folder} is a file: name a folder with --out")
     if not (folder / RUN).exists():
         Run.begin(folder, config, shards, asdict(Progress()))
         return
@@ -91,64 +104,55 @@ def _begin(folder: Path, config: FitConfig, shards: Shards, resume: bool) -> Non
     run = Run.open(folder)
     if run.description["manifest_sha256"] != shards.sha256:
         raise PodError(f"{folder} was trained on another dataset than {shards.folder}: give that")
-    own = asdict(run.config)
-    for name, value in asdict(config).items():
+    own = run.config.flat()
+    for name, value in config.flat().items():
         # how it is reached may change from one machine to the next
-        if name not in ("device", "compile") and value not in (own[name], None, "auto"):
+        if name not in ("device", "compile") and value not in (own.get(name), None, "auto"):
             raise PodError(
-                f"{folder} has {name} = {own[name]}, not {value}: resume with the same options"
+                f"{folder} has {name} = {own.get(name)}, not {value}: resume with the same options"
             )
 
 
-class Fit:
+@dataclass(frozen=True, slots=True)
+class RankedUsers:
+    """The users whose held-out items a validation ranks, for one task."""
+
+    queries: Queries
+    targets: Ints
+    candidates: Ints | None = field(default=None)
+
+
+class Training:
     """A run being trained."""
 
     def __init__(
-        self,
-        run: Run,
-        shards: Shards,
-        ranks: Ranks,
-        device: torch.device,
-        watch: Watch,
-        save_seconds: float,
+        self, run: Run, world: World, device: torch.device, watch: Watch, save_seconds: float
     ) -> None:
-        self.run, self.ranks, self.device, self.watch = run, ranks, device, watch
-        self.config, self.save_seconds = run.config, save_seconds
-        self.tasks = self.config.tasks
+        self.run, self.world, self.device, self.watch = run, world, device, watch
+        self.config, self.save_seconds = run.config.shared, save_seconds
         self.precision = choose_precision(self.config.precision, device)
-        self.model = run.model(LAST).to(device).train()
-        self.optimizer = _optimizer(self.model, self.config)
-        self.progress = self._restore()
-        reader = run.reader(shards)
-        self.slow: list[Tensor] = []
-        if self.config.init == "spectral":
-            first = int(reader.tokens.items(1).values[0])
-            set_apart(self.model, vectors_of(shards, self.model.t5, self.config.seed), first)
-            items = slice(first, first + shards.n_items)
-            tables = (self.model.read, self.model.t5.shared.weight)
-            self.slow = [table.data[items] for table in tables if table is not None]
-        self.forward = (
-            torch.compile(self.model, dynamic=True) if self.config.compile else self.model
+        self.model: TrainableRecommender = run.model(LAST).to(device).train()
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameter_groups(), lr=self.config.lr, fused=True
         )
-        self.streams = [
-            TaskStream(reader, task, size, self.config.seed)
-            for task, size in zip(self.tasks, self._sizes(), strict=True)
-        ]
-        self.valid = {task: reader.split(task, "valid", VALID_SAMPLES) for task in self.tasks}
-        in_epoch = [stream.batches_in_epoch(0) for stream in self.streams]
-        self.epoch_steps = max(in_epoch) if self.config.schedule == "mixed" else sum(in_epoch)
+        self.progress = self._restore()
+        compiled: Any = torch.compile(self.model, dynamic=True) if self.config.compile else None
+        self.model.begin_training()
+        self.forward = compiled or self.model
+        self.ranked = {task: self._ranked(task) for task in run.tasks if task != "explanation"}
+        self.epoch_steps = self.model.epoch_steps
         self.steps = self.epoch_steps * self.config.epochs
-        self.losses: dict[tuple[str, str], float] = {}
+        self.values: dict[tuple[str, str, str], float] = {}
 
     def run_through(self) -> Run:
         """Train until the last epoch, or until `patience` validations brought nothing."""
         progress, saved = self.progress, time.monotonic()
-        if self.ranks.first:
-            forget_later_losses(self.run.folder, progress.step)
+        if self.world.is_main:
+            forget_later_lines(self.run.folder, progress.step)
         window = Window()
         while not progress.finished:
-            for parts in ahead(self.batches(progress.step)):
-                window.add(self.step(parts, progress.step), parts)
+            for batches in prefetch(self.model.batches(progress.step, self.world)):
+                window.add(self.step(batches, progress.step), batches)
                 progress.step += 1
                 at_end = progress.step % self.epoch_steps == 0
                 if not at_end and progress.step % LOG_STEPS:
@@ -156,7 +160,7 @@ class Fit:
                 self._log(window)
                 window = Window()
                 if at_end:
-                    self._validate()
+                    self.validate()
                 # after a line of the log, so that a run that goes on from here writes the same
                 if at_end or time.monotonic() - saved > self.save_seconds:
                     self._save()
@@ -165,66 +169,41 @@ class Fit:
                     break
         return self.run
 
-    def _sizes(self) -> list[int]:
-        """How many samples of each task a batch has."""
-        size, n = self.config.batch_size, len(self.tasks)
-        if self.config.schedule == "alternate":
-            return [size] * n
-        return [size // n + (i >= n - size % n) for i in range(n)]
-
-    def batches(self, step: int) -> Iterator[list[Batch]]:
-        """Yield what each step from `step` on trains on: a batch, or a part of each task."""
-        n, mixed = len(self.tasks), self.config.schedule == "mixed"
-        endless = [
-            s.batches(
-                step if mixed else (step - i + n - 1) // n,
-                rank=self.ranks.rank,
-                ranks=self.ranks.count,
-            )
-            for i, s in enumerate(self.streams)
-        ]
-        while True:
-            yield [next(e) for e in endless] if mixed else [next(endless[step % n])]
-            step += 1
-
-    def step(self, parts: list[Batch], step: int) -> list[Tensor]:
-        """Take one step; return each part's loss, summed over this rank's tokens."""
+    def step(self, batches: list[Any], step: int) -> list[Tensor]:
+        """Take one step; return each batch's loss, summed over this process's targets."""
         # so that a step's dropout is a function of where it stands, and a checkpoint needs no state
-        words = np.random.SeedSequence([self.config.seed, step, self.ranks.rank]).generate_state(2)
+        words = np.random.SeedSequence([self.config.seed, step, self.world.rank]).generate_state(2)
         torch.manual_seed(int(words[0]) << 31 ^ int(words[1]))
-        rate = self._rate(step)
+        rate = self._learning_rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        tokens = sum(part.target_tokens for part in parts)
+        n_targets = sum(batch.n_targets for batch in batches)
         losses = []
-        for part in parts:
-            # nothing at all, where a last batch is smaller than the number of ranks
+        for batch in batches:
+            # nothing at all, where a last batch is smaller than the number of processes
             losses.append(torch.zeros((), device=self.device))
-            x = Inputs.of(part, self.device)
-            for piece in self.model.pieces(x) if len(part.user_id) else ():
+            for micro_batch in self.model.micro_batches(batch) if len(batch) else ():
                 with autocast(self.precision, self.device):
-                    loss = self.forward(piece)
-                (loss / tokens).backward()
+                    loss = self.forward(micro_batch)
+                (loss / n_targets).backward()
                 losses[-1] += loss.detach()
-        self.ranks.sum_gradients(self.model)
+        self.world.sum_gradients(self.model)
         held = [p for p in self.model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in held if p.grad is not None])
         if not torch.isfinite(norm):  # before the weights take it up
-            tasks, mean = ", ".join(part.task for part in parts), float(sum(losses)) / tokens
+            tasks = ", ".join(batch.task for batch in batches)
+            mean = float(torch.stack(losses).sum()) / n_targets
             raise PodError(
                 f"step {step:,} ({tasks}) has a loss of {mean} and a gradient of {float(norm)}: "
                 f"lower --lr or take --precision fp32; {self.run.folder} keeps what was before"
             )
         if norm > CLIP:
             torch.nn.utils.clip_grads_with_norm_(held, CLIP, norm)
-        before = [rows.clone() for rows in self.slow]
-        self.optimizer.step()
-        for rows, old in zip(self.slow, before, strict=True):
-            torch.lerp(old, rows, ITEM_RATE, out=rows)
+        self.model.take_step(self.optimizer)
         return losses
 
-    def _rate(self, step: int) -> float:
+    def _learning_rate(self, step: int) -> float:
         """Up in a line for the warm-up, then down in a line to nothing at the last step."""
         rising = max(1, round(self.config.warmup * self.steps))
         share = (step + 1) / rising
@@ -233,42 +212,90 @@ class Fit:
         return self.config.lr * share
 
     def _log(self, window: Window) -> None:
-        found = window.means(self.ranks)
-        for task, loss in found.items():
-            self._write("train", task, loss)
-        steps = self.progress.step
+        for task, loss in window.means(self.world).items():
+            self._write("train", task, "loss", loss)
+        step = self.progress.step
         self.watch(
-            Report(steps, self.steps, steps / self.epoch_steps, dict(self.losses), window.speed())
+            Report(
+                step, self.steps, step / self.epoch_steps, dict(self.values), window.speed()
+            )
         )
 
     @torch.inference_mode()
-    def _validate(self) -> None:
-        """Measure the loss on the fixed validation samples, keep the best weights."""
+    def validate(self) -> None:
+        """Measure losses and ranks on the fixed validation samples, keep the best weights.
+
+        Best is the highest geometric mean, over the tasks, of what each is for: NDCG@10 without
+        bought items for those that rank, and exp(-loss), the mean probability of a word, for
+        explanations. It has no scale, so that no task drowns another.
+        """
         self.model.eval()
-        means = []
-        for task, samples in self.valid.items():
-            sums = torch.zeros(2, dtype=torch.float64, device=self.device)
-            batches = list(samples.by_length(VALID_BATCH))
-            for batch in batches[self.ranks.rank :: self.ranks.count]:
-                with autocast(self.precision, self.device):
-                    sums[0] += self.model(Inputs.of(batch, self.device))
-                sums[1] += batch.target_tokens
-            total, tokens = self.ranks.sum(sums).tolist()
-            means.append(total / max(tokens, 1))
-            self._write("valid", task, means[-1])
+        scores = []
+        for task in self.run.tasks:
+            loss = self._validation_loss(task)
+            self._write("valid", task, "loss", loss)
+            score = math.exp(-loss)
+            if task in self.ranked:
+                score = self._validation_ndcg(task)
+                self._write("valid", task, "ndcg@10", score)
+            scores.append(score)
         self.model.train()
-        mean, progress = float(np.mean(means)), self.progress
-        self._write("valid", "all", mean)
+        score = math.exp(sum(math.log(max(s, 1e-12)) for s in scores) / len(scores))
+        self._write("valid", "all", "score", score)
+        progress = self.progress
         progress.worse += 1
-        if mean < progress.best:
-            progress.best, progress.best_step, progress.worse = mean, progress.step, 0
-            if self.ranks.first:
-                state = {"step": progress.step, "loss": mean}
+        if score > progress.best:
+            progress.best, progress.best_step, progress.worse = score, progress.step, 0
+            if self.world.is_main:
+                state = {"step": progress.step, "score": score}
                 write_checkpoint(self.run.folder / BEST, weights(self.model), state)
-        progress.finished = progress.worse >= self.config.patience or progress.step >= self.steps
+        if progress.step >= self.steps:
+            progress.reason = "the last epoch"
+        elif progress.worse >= self.config.patience:
+            progress.reason = f"no gain in {progress.worse} validations"
+        progress.finished = bool(progress.reason)
+
+    def _validation_loss(self, task: str) -> float:
+        """Return the mean loss over the targets of the validation samples."""
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        for n, batch in enumerate(self.model.validation_batches(task)):
+            if n % self.world.size != self.world.rank:
+                continue
+            for micro_batch in self.model.micro_batches(batch):
+                with autocast(self.precision, self.device):
+                    sums[0] += self.model(micro_batch)
+            sums[1] += batch.n_targets
+        total, targets = self.world.sum(sums).tolist()
+        return float(total / max(targets, 1))
+
+    def _validation_ndcg(self, task: str) -> float:
+        """Return the mean NDCG@10 of the validation users, bought items left out."""
+        known = self.ranked[task]
+        rows = np.arange(self.world.rank, len(known.queries), self.world.size)
+        among = None if known.candidates is None else known.candidates[rows]
+        ways = rank(
+            self.model,
+            known.queries.take(rows),
+            known.targets[rows],
+            candidates=among,
+        )
+        _, ndcg = per_user(ways[among is None].ranks, 10)
+        total = torch.tensor([ndcg.sum(), len(rows)], dtype=torch.float64, device=self.device)
+        summed, users = self.world.sum(total).tolist()
+        return float(summed / max(users, 1))
+
+    def _ranked(self, task: str) -> RankedUsers:
+        queries, targets = held_out(self.model.purchases, "valid")
+        if len(queries) > VALID_USERS:
+            rows = np.linspace(0, len(queries) - 1, VALID_USERS).astype(np.int64)
+            queries, targets = queries.take(rows), targets[rows]
+        among = None
+        if task == "topn":
+            among = candidates_of(self.model.shards, "valid", queries.user_id)
+        return RankedUsers(queries, targets, among)
 
     def _save(self) -> None:
-        if not self.ranks.first:
+        if not self.world.is_main:
             return
         tensors = weights(self.model)
         for name, parameter in list(tensors.items()):
@@ -282,25 +309,11 @@ class Fit:
         for name, value in tensors.items():
             if name.startswith(OPTIMIZER):
                 _, key, of = name.split("/", 2)
-                held = value if key == "step" else value.to(self.device)
-                self.optimizer.state[own[of]][key] = held
+                # the fused AdamW wants its step where the parameter is, too
+                self.optimizer.state[own[of]][key] = value.to(self.device)
         return Progress(**state)
 
-    def _write(self, event: str, task: str, value: float) -> None:
-        self.losses[event, task] = value
-        if self.ranks.first:
-            write_loss(self.run.folder, event, self.progress.step, task, value)
-
-
-def _optimizer(model: Pod, config: FitConfig) -> torch.optim.AdamW:
-    """AdamW; weights that multiply decay, vectors that stand for something do not."""
-    matrices: list[Tensor] = []
-    vectors: list[Tensor] = []
-    for name, parameter in weights(model).items():
-        multiplies = parameter.ndim == 2 and name.startswith("t5.") and "shared" not in name
-        (matrices if multiplies else vectors).append(parameter)
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
+    def _write(self, event: str, task: str, name: str, value: float) -> None:
+        self.values[event, task, name] = value
+        if self.world.is_main:
+            write_metric(self.run.folder, event, self.progress.step, task, name, value)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
 from podprep.contract.errors import PodError
-from podprep.contract.schema import TASKS
+from podprep.contract.tasks import TASKS
 from podtrain.data.stream import Batch
 from podtrain.recommenders.pod.kernels import projected_loss
 from podtrain.recommenders.pod.t5 import decode, encode, pieces

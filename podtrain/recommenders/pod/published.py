@@ -1,36 +1,43 @@
 """The published evaluation, quirks included: what `--compat pod` does to texts (seq.py, exp.py)."""
 
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from podtrain.data.stream import Batch
 from podtrain.data.tokens import Tokens
-from podtrain.recommenders.pod.inference import Asked, Floats, Ints
+from podtrain.recommenders.base import Floats
+from podtrain.recommenders.pod.model import Inputs
+from podtrain.recommenders.queries import Ints
 
-POD_TEXT_BEAMS = 7  # 21 in three groups that do not know of each other: three times the same 7
+if TYPE_CHECKING:
+    from podtrain.recommenders.pod.recommender import PodRecommender
+
 ITEM_TOKENS = 49  # longest answer, its end included (seq.py:81)
-REFERENCE_PIECES = 20  # references are cut so (exp.py:105)
+REFERENCE_TOKENS = 20  # references are cut so (exp.py:105)
 
 
-def pod_items(asked: Asked, batch: Batch, beams: int, n: int) -> tuple[Ints, Floats, int]:
-    """Return (samples, n) items, best first by mean log-probability, their scores, and how many
+def published_items(
+    model: "PodRecommender", prompts: Inputs, user_id: Ints, beams: int, n: int
+) -> tuple[Ints, Floats, int]:
+    """Return (prompts, n) items, best first by mean log-probability, their scores, and how many
     were drawn at random because their text was no number.
 
     Any text may come, of an item in the history or of none in the catalogue. What the published
     code draws without a seed is drawn by user here.
     """
     # a vocabulary whose items end without a sign is asked for as many tokens as they have
-    longest = ITEM_TOKENS if asked.reader.items_end else asked.reader.longest_item
-    texts, scores = asked.texts(batch, beams, n, limits=(1, longest))
-    items = np.zeros((len(batch.user_id), n), np.int64)
+    longest = ITEM_TOKENS if model.reader.items_end else model.reader.longest_item
+    texts, scores = model.write(prompts, beams, n, limits=(1, longest))
+    n_items = model.shards.n_items
+    items = np.zeros((len(user_id), n), np.int64)
     failed = 0
-    for row, user in enumerate(batch.user_id):
-        draws = np.random.default_rng([asked.reader.shards.n_items, int(user)])
+    for row, user in enumerate(user_id):
+        draws = np.random.default_rng([n_items, int(user)])
         for place in range(n):
-            number = _number(asked.reader.tokens, texts[row * n + place])
+            number = _number(model.tokens, texts[row * n + place])
             failed += number is None
-            drawn = int(draws.integers(1, asked.reader.shards.n_items + 1))
+            drawn = int(draws.integers(1, n_items + 1))
             items[row, place] = drawn if number is None else number
     return items, scores.reshape(items.shape), failed
 
@@ -43,6 +50,6 @@ def _number(tokens: Tokens, text: str) -> int | None:
 
 
 def cut_references(tokens: Tokens, references: list[str]) -> list[str]:
-    """Return the first 20 pieces of each reference, as text."""
+    """Return the first 20 tokens of each reference, as text."""
     rows = tokens.texts(references)
-    return [tokens.text(rows.row(i)[:REFERENCE_PIECES].tolist()) for i in range(len(references))]
+    return [tokens.text(rows.row(i)[:REFERENCE_TOKENS].tolist()) for i in range(len(references))]

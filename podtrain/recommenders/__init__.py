@@ -1,0 +1,1 @@
+"""Recommenders behind one seam: what counts, and what is trained."""

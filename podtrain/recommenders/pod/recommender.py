@@ -1,0 +1,355 @@
+"""POD as a recommender: its streams of text, its training, and what the trained model answers."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from podprep.contract.errors import PodError
+from podprep.contract.shards import Shards
+from podprep.contract.tasks import TASKS
+from podtrain.data.stream import Batch, SampleTokenizer, TaskStream
+from podtrain.data.tokens import Tokens
+from podtrain.decode.beam import beam_items, beam_text
+from podtrain.decode.exact import score_candidates, score_catalogue
+from podtrain.decode.trie import Trie
+from podtrain.recommenders.base import Floats, Recommender, TrainableRecommender
+from podtrain.recommenders.pod.bases import Base, empty_t5, make_base
+from podtrain.recommenders.pod.model import Inputs, Pod
+from podtrain.recommenders.pod.options import PodOptions
+from podtrain.recommenders.pod.published import cut_references, published_items
+from podtrain.recommenders.pod.spectral import leave_fold_out, vectors_of
+from podtrain.recommenders.queries import Ints, Pairs, Queries
+from podtrain.train.config import TrainConfig
+from podtrain.train.world import World
+
+VALID_SAMPLES = 4_096  # of each task, at most; the same each time
+VALID_BATCH = 256
+TEXT_BATCH = 256
+TEXT_BEAMS = 7  # the paper's 21 beams are three times the same 7 (exp.py: no diversity penalty)
+# Of an explanation, its end included; the published 10 and 50 count the start, too (exp.py:21-28).
+MIN_TOKENS, MAX_TOKENS = 9, 49
+# Of a step, for items' vectors that start from purchases. At full pace they rank as well (NDCG@10
+# .0456 for .0437 on Beauty's validation split, within noise), but the loss soon grows (8.56 for
+# 8.46 after 3 epochs).
+ITEM_RATE = 0.03
+
+
+class PodRecommender(TrainableRecommender):
+    """T5 with a few soft prompts for each task, trained in front of the discrete prompts that they
+    stand for at inference."""
+
+    name = "pod"
+    tasks = frozenset(TASKS)
+    options_class = PodOptions
+    config: TrainConfig
+    options: PodOptions
+
+    def __init__(
+        self, config: TrainConfig, options: PodOptions, shards: Shards, pod: Pod, base: Base
+    ) -> None:
+        super().__init__(config, options, shards)
+        self.tasks = frozenset(config.tasks)
+        self.pod, self.base = pod, base
+        self.tokens = Tokens(base.tokenizer, base.render)
+        self._slow: list[Tensor] = []
+
+    @classmethod
+    def create(cls, config: TrainConfig, options: PodOptions, shards: Shards) -> Self:
+        """Make the model that training starts from."""
+        base = make_base(config, options, shards)
+        model = cls(config, options, shards, _pod(base, options), base)
+        if base.start is not None:
+            base.start(model.pod)
+        model.reader.check(config.tasks)
+        return model
+
+    @classmethod
+    def restore(
+        cls,
+        config: TrainConfig,
+        options: PodOptions,
+        shards: Shards,
+        folder: Path,
+        description: dict[str, Any],
+    ) -> Self:
+        """Make the model of a run again. Errors: `PodError` if its tokenizer cannot be read."""
+        where = (folder / "tokenizer").resolve()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                where, local_files_only=True, trust_remote_code=False
+            )
+        except (OSError, ValueError):
+            raise PodError(f"{where} is damaged: train again") from None
+        base = Base(
+            empty_t5(description["t5"], tied=description["tied"]),
+            tokenizer,
+            description["render"],
+            description["input_vocab_size"],
+            options.id_digits,
+            options.init,
+        )
+        return cls(config, options, shards, _pod(base, options), base)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the T5's config, and how items are written and read."""
+        t5 = self.pod.t5
+        return {
+            # transformers leaves this one out of its own JSON
+            "t5": t5.config.to_dict() | {"scale_decoder_outputs": t5.config.scale_decoder_outputs},
+            "input_vocab_size": self.base.input_vocab_size,
+            "tied": t5.lm_head.weight is t5.shared.weight,
+            "render": self.base.render,
+            "rounds_per_epoch": self.rounds_per_epoch,
+        }
+
+    def resolved_options(self) -> dict[str, Any]:
+        """Return what `auto` and the default came to."""
+        return {"id_digits": self.base.id_digits, "init": self.base.init}
+
+    def save_assets(self, folder: Path) -> None:
+        """Write the tokenizer."""
+        self.base.tokenizer.save_pretrained(folder / "tokenizer")
+
+    # ------------------------------------------------------------------ training
+
+    @cached_property
+    def reader(self) -> SampleTokenizer:
+        """What tokenises samples for the model."""
+        return SampleTokenizer(self.shards, self.tokens, int(self.pod.t5.config.eos_token_id))
+
+    @cached_property
+    def streams(self) -> list[TaskStream]:
+        """The training batches of each task."""
+        size, n = self.config.batch_size, len(self.config.tasks)
+        sizes = [size] * n
+        if self.options.schedule == "mixed":
+            if size < n:
+                raise PodError(f"batch_size {size} cannot hold {n} tasks")
+            sizes = [size // n + (i >= n - size % n) for i in range(n)]
+        return [
+            TaskStream(self.reader, task, size, self.config.seed)
+            for task, size in zip(self.config.tasks, sizes, strict=True)
+        ]
+
+    @property
+    def epoch_steps(self) -> int:
+        """As many steps as the first rounds of all tasks have batches.
+
+        Tasks take turns, so that each has an equal share of the steps, and one with few samples
+        is trained on them more than once: see `rounds_per_epoch`.
+        """
+        rounds = [stream.batches_in_epoch(0) for stream in self.streams]
+        return max(rounds) if self.options.schedule == "mixed" else sum(rounds)
+
+    @property
+    def rounds_per_epoch(self) -> dict[str, float]:
+        """How many times an epoch passes over each task's round of samples."""
+        turns = 1 if self.options.schedule == "mixed" else len(self.streams)
+        return {
+            task: self.epoch_steps / turns / stream.batches_in_epoch(0)
+            for task, stream in zip(self.config.tasks, self.streams, strict=True)
+        }
+
+    def begin_training(self) -> None:
+        """Leave each user's own purchases out of the vectors that its prompts are read by."""
+        if self.base.init != "spectral":
+            return
+        first = int(self.tokens.items(1).values[0])
+        vectors = vectors_of(self.shards, self.pod.t5, self.config.seed)
+        leave_fold_out(self.pod, vectors, first)
+        items = slice(first, first + self.shards.n_items)
+        tables = (self.pod.input_embedding, self.pod.t5.shared.weight)
+        self._slow = [table.data[items] for table in tables if table is not None]
+
+    def batches(self, step: int, world: World) -> Iterator[list[Batch]]:
+        """Yield what each step from `step` on trains on: a batch, or a part of each task."""
+        n, mixed = len(self.streams), self.options.schedule == "mixed"
+        endless = [
+            stream.batches(
+                step if mixed else (step - i + n - 1) // n, rank=world.rank, ranks=world.size
+            )
+            for i, stream in enumerate(self.streams)
+        ]
+        while True:
+            yield [next(each) for each in endless] if mixed else [next(endless[step % n])]
+            step += 1
+
+    def validation_batches(self, task: str) -> Iterator[Batch]:
+        """Yield validation samples, which have the bare template."""
+        return self.reader.split(task, "valid", VALID_SAMPLES).by_length(VALID_BATCH)
+
+    def micro_batches(self, batch: Batch) -> Iterator[Inputs]:
+        """Cut a batch for a CPU's caches; a GPU takes it whole."""
+        return self.pod.micro_batches(Inputs.of(batch, self.device))
+
+    def loss(self, batch: Inputs) -> Tensor:
+        """Return the negative log-likelihood of the targets, summed (paper 3.4)."""
+        loss: Tensor = self.pod(batch)
+        return loss
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Weights that multiply decay; vectors that stand for something do not."""
+        matrices: list[Tensor] = []
+        vectors: list[Tensor] = []
+        for name, parameter in self.pod.named_parameters():
+            multiplies = parameter.ndim == 2 and name.startswith("t5.") and "shared" not in name
+            (matrices if multiplies else vectors).append(parameter)
+        return [
+            {"params": matrices, "weight_decay": self.config.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+
+    def take_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Take the optimizer's step, items' vectors that start from purchases a part of it."""
+        before = [rows.clone() for rows in self._slow]
+        optimizer.step()
+        for rows, old in zip(self._slow, before, strict=True):
+            torch.lerp(old, rows, ITEM_RATE, out=rows)
+
+    # ------------------------------------------------------------------ asking
+
+    @cached_property
+    def _trie(self) -> Trie:
+        """The catalogue as a trie of tokens.
+
+        Every item must survive being rendered, tokenised, put into the trie, written as text and
+        parsed. Errors: `PodError` where one does not.
+        """
+        items = self.tokens.items(self.shards.n_items)
+        rows = [row.tolist() for row in map(items.row, range(len(items)))]
+        trie = Trie.build(rows, self.reader.end)
+        for item_id, row in enumerate(rows, 1):
+            text = self.tokens.text(row)
+            if self.tokens.parse(text) != item_id or trie.parse(row) != item_id:
+                raise PodError(
+                    f"item {item_id} comes back from the tokenizer as {text!r}: train with a "
+                    "--base whose tokenizer keeps numbers as they are"
+                )
+        return trie
+
+    @property
+    def trie(self) -> Trie:
+        """The catalogue as a trie, on the model's device."""
+        if self._trie.path.device != self.device:
+            self.__dict__["_trie"] = self._trie.to(self.device)
+        return self._trie
+
+    def prompts(self, task: str, user_id: Ints, lists: list[list[int]]) -> Inputs:
+        """Return bare prompts as the model reads them; lists: history, candidates or the item."""
+        templates = self.shards.manifest["inputs"]["templates"]
+        bare = next(t["text"] for t in templates if t["task"] == task and t["bare"])
+        head, tail = _around_items(bare)
+        # somebody new: our own bases hide the user's token, others spell a user that is nobody
+        known = np.maximum(user_id, 0 if self.pod.input_embedding is None else 1)
+        texts = [
+            head.format(user=user) + " ".join(f"item_{i}" for i in items) + tail.format(user=user)
+            for user, items in zip(known.tolist(), lists, strict=True)
+        ]
+        found = self.tokens.prompts(texts)
+        ids = found.ids.padded()
+        mask = np.arange(ids.shape[1]) < found.ids.lengths[:, None]
+        labels = np.full((len(texts), 0), -100, np.int64)
+        whole = found.whole_word_ids.padded()
+        return Inputs.from_arrays(task, user_id, ids, whole, mask, labels, self.device)
+
+    @torch.inference_mode()
+    def encode(self, prompts: Inputs) -> tuple[Tensor, Tensor]:
+        """Return encoder states and their mask."""
+        return self.pod.encode(prompts)
+
+    def _sequential(self, queries: Queries) -> Inputs:
+        longest = int(self.shards.manifest["inputs"]["options"]["history"])
+        cut = queries.cut(longest)
+        histories = [cut.history(i).tolist() for i in range(len(cut))]
+        return self.prompts("sequential", queries.user_id, histories)
+
+    def scores(self, queries: Queries) -> Floats:
+        """Return the log-probability of every item. Errors: `PodError` where it was not trained."""
+        self._must("sequential", "give --candidates, or train with it")
+        states, mask = self.encode(self._sequential(queries))
+        return np.asarray(score_catalogue(self.pod.t5, states, mask, self.trie).cpu())
+
+    def candidate_scores(self, queries: Queries, candidates: Ints) -> Floats:
+        """Return log-probabilities by the top-N prompt, else by the history."""
+        if "topn" not in self.tasks:
+            return super().candidate_scores(queries, candidates)
+        lists = [[i for i in row if i] for row in candidates.tolist()]
+        states, mask = self.encode(self.prompts("topn", queries.user_id, lists))
+        wanted = torch.from_numpy(candidates).to(self.device)
+        return np.asarray(score_candidates(self.pod.t5, states, mask, self.trie, wanted).cpu())
+
+    def search(
+        self, queries: Queries, n: int, *, method: str, beams: int, candidates: Ints | None
+    ) -> tuple[Ints, Floats, int]:
+        """Return the n best items of each query by a beam search, their scores, and how many of
+        them were drawn at random: by `pod`, whose answers may be no item, as published."""
+        prompts = self._sequential(queries)
+        if candidates is not None:
+            lists = [[i for i in row if i] for row in candidates.tolist()]
+            prompts = self.prompts("topn", queries.user_id, lists)
+        if method == "pod":
+            return published_items(self, prompts, queries.user_id, beams, n)
+        found, scores = beam_items(self.pod.t5, *self.encode(prompts), self.trie, beams, n)
+        return np.asarray(found.cpu()), np.asarray(scores.cpu()), 0
+
+    def texts(self, pairs: Pairs) -> list[str]:
+        """Write a sentence for each pair: the best of a beam search over free text."""
+        self._must("explanation", "train with --tasks explanation too")
+        written: list[str] = []
+        for start in range(0, len(pairs), TEXT_BATCH):
+            users = pairs.user_id[start : start + TEXT_BATCH]
+            items = [[i] for i in pairs.item_id[start : start + TEXT_BATCH].tolist()]
+            prompts = self.prompts("explanation", users, items)
+            written += self.write(prompts, TEXT_BEAMS, limits=(MIN_TOKENS, MAX_TOKENS))[0]
+        return written
+
+    def write(
+        self, prompts: Inputs, beams: int, n: int = 1, *, limits: tuple[int, int]
+    ) -> tuple[list[str], Floats]:
+        """Write freely: n texts a prompt, best first, and their scores (mean log-probability)."""
+        tokens, scores = beam_text(
+            self.pod.t5,
+            *self.encode(prompts),
+            beams=beams,
+            min_length=limits[0],
+            max_length=limits[1],
+            n=n,
+        )
+        return [self.tokens.text(t) for t in tokens], np.asarray(scores.cpu()).ravel()
+
+    def cut_references(self, references: list[str]) -> list[str]:
+        """Return references as the published evaluation cuts them."""
+        return cut_references(self.tokens, references)
+
+    def components(self) -> Mapping[str, Recommender]:
+        """Return none: all is T5."""
+        return {}
+
+    def _must(self, task: str, mend: str) -> None:
+        if task not in self.tasks:
+            raise PodError(f"this run was not trained on the {task} task: {mend}")
+
+
+def _around_items(template: str) -> tuple[str, str]:
+    """Return what stands before and after the items of a template."""
+    for name in ("{history}", "{candidates}", "{item}"):
+        if name in template:
+            head, _, tail = template.partition(name)
+            return head, tail
+    raise PodError(f"the template {template!r} has no place for items: build the dataset again")
+
+
+def _pod(base: Base, options: PodOptions) -> Pod:
+    return Pod(
+        base.t5,
+        soft_prompt_length=options.soft_prompt_length,
+        whole_word_embeddings=options.whole_word_embeddings,
+        input_vocab_size=base.input_vocab_size,
+        user_dropout=options.user_dropout,
+    )
