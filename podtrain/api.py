@@ -1,8 +1,8 @@
 """The library: what the commands do, as functions.
 
-    import podtrain
-    run = podtrain.fit("shards", out="runs/a", base="tiny", epochs=2)
-    run.recommend(users=[7], n=5)
+import podtrain
+run = podtrain.fit("shards", out="runs/a", base="tiny", epochs=2)
+run.recommend(users=[7], n=5)
 """
 
 from collections.abc import Callable, Iterator
@@ -79,7 +79,9 @@ def fit(
     called with a `Report` now and then. Errors: `PodError` as the command.
     """
     own = make_config(options, Path(config) if config else None)
-    found = fit_seeds(shards, out, own, 1, resume=resume, watched=lambda *_: nullcontext(watch or _no))
+    found = fit_seeds(
+        shards, out, own, 1, resume=resume, watched=lambda *_: nullcontext(watch or _no)
+    )
     return found[0]
 
 
@@ -109,9 +111,7 @@ def fit_seeds(
     return runs
 
 
-def load(
-    run: Path | str, *, shards: Path | str | None = None, device: str = "auto"
-) -> Run:
+def load(run: Path | str, *, shards: Path | str | None = None, device: str = "auto") -> Run:
     """Open a run: its weights are loaded once, when it is first asked.
 
     shards: where its dataset lies now, if it was moved.

@@ -10,6 +10,7 @@ and what the model needs beside its weights, such as tokenizer/
 
 import json
 import shlex
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +35,8 @@ from podtrain.train.config import RunConfig, make_config
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from podtrain.catalogue import Id
 
 RUN, LAST, BEST = "run.json", "last.safetensors", "best.safetensors"
 METRICS = "metrics.jsonl"
@@ -175,7 +178,7 @@ class Run:
 
         return recommend(self, users, n, **filters)
 
-    def explain(self, pairs: list[tuple[int, int]], about: str | None = None) -> "pl.DataFrame":
+    def explain(self, pairs: "Sequence[tuple[Id, Id]]", about: str | None = None) -> "pl.DataFrame":
         """Explain pairs (user_id, item_id): see `podtrain.recommend.explain`."""
         from podtrain.recommend import explain
 

@@ -121,9 +121,7 @@ def compare(
     from podtrain.api import compare as measure
     from podtrain.report.tables import comparison_table, print_json, print_tables
 
-    found = measure(
-        list(runs), metric=metric, task=str(task), split=str(split), method=str(method)
-    )
+    found = measure(list(runs), metric=metric, task=str(task), split=str(split), method=str(method))
     if as_json:
         print_json([asdict(comparison) for comparison in found])
     else:

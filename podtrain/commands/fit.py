@@ -71,9 +71,7 @@ def _with_options(command: Any) -> Any:
             )
         )
     command.__signature__ = signature.replace(parameters=[*fixed, *added])
-    command.__annotations__ = {
-        p.name: p.annotation for p in (*fixed, *added)
-    } | {"return": None}
+    command.__annotations__ = {p.name: p.annotation for p in (*fixed, *added)} | {"return": None}
     return command
 
 

@@ -40,23 +40,20 @@ def show_recommendations(
         _write(found, out)
         return
     names = Catalogue(run.shards)
+    given = [names.item(item) for item in history or []]
     answers = []
     for (user,), rows in found.group_by(["user_id"], maintain_order=True):
-        own = (
-            [names.item(item) for item in history]
-            if history is not None
-            else run.recommender.purchases.history(int(str(user)))
-        )
+        own = run.recommender.purchases.history(int(str(user))) if history is None else given
         answers.append((int(str(user)), own, rows.to_dicts()))
     if as_json:
         print_json([_answer(names, *answer) for answer in answers])
         return
-    for user_id, own, rows in answers:
+    for user_id, own, recommended in answers:
         who = f"user {user_id} ({names.reviewer(user_id)})" if user_id else "somebody new"
         before = [_product(names, item) for item in own[-HISTORY_SHOWN:]]
         print_tables(
             products_table(f"History of {who}, the latest last", before),
-            products_table(f"Recommended to {who}", rows),
+            products_table(f"Recommended to {who}", recommended),
         )
 
 

@@ -19,9 +19,7 @@ def register(app: typer.Typer) -> None:
 
 def recommend(
     run: RunFolder,
-    user: Annotated[
-        list[str] | None, typer.Option(help=f"A user: {Id}; repeatable.")
-    ] = None,
+    user: Annotated[list[str] | None, typer.Option(help=f"A user: {Id}; repeatable.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Recommend to every user.")] = False,
     n: Annotated[int, typer.Option("-n", min=1, help="How many items.")] = 10,
     history: Annotated[

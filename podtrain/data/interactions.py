@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from podprep.contract.schema import INTERACTIONS
-from podprep.contract.tasks import SPLITS
 from podprep.contract.shards import Shards
+from podprep.contract.tasks import SPLITS
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,8 +37,11 @@ class SequenceBatch:
 
     def to(self, device: torch.device) -> Self:
         """Return the batch on a device."""
-        moved = (t.to(device, non_blocking=True) for t in (self.user_id, self.inputs, self.targets))
-        return type(self)(self.task, *moved, self.n_targets)
+        user_id, inputs, targets = (
+            tensor.to(device, non_blocking=True)
+            for tensor in (self.user_id, self.inputs, self.targets)
+        )
+        return type(self)(self.task, user_id, inputs, targets, self.n_targets)
 
 
 class SequenceStream:
@@ -77,6 +80,7 @@ class SequenceStream:
 
     def _trained(self, user: int) -> npt.NDArray[np.int32]:
         here = slice(self.purchases.starts[user - 1], self.purchases.starts[user])
+        items: npt.NDArray[np.int32]
         items = self.purchases.items[here][self.purchases.split[here] == 0]
         return items[-LONGEST - 1 :]
 

@@ -21,9 +21,9 @@ def compare_runs(
 ) -> tuple[Comparison, list[Comparison]]:
     """Return the first run by itself, and the others beside it.
 
-    A folder is a run, or holds runs of several seeds. method: exact, exclude-seen (bought items left out), beam
-    or pod. Errors: `PodError` for a run that was not evaluated so, runs of different datasets, or
-    users that differ.
+    A folder is a run, or holds runs of several seeds. method: exact, exclude-seen (bought items
+    left out), beam or pod. Errors: `PodError` for a run that was not evaluated so, runs of
+    different datasets, or users that differ.
     """
     name, _, digits = metric.partition("@")
     if name not in ("hit", "ndcg") or not (digits.isascii() and digits.isdigit() and int(digits)):

@@ -200,9 +200,7 @@ def _rank(run: Run, results: Results, watch: Watch | None) -> None:
         shown = watch if kind == "model" else None
         ways = _rank_one(recommender, name, kind, queries, targets, candidates, results, shown)
         for exclude_seen, ranked in ways.items():
-            row = next(
-                r for r in reversed(results.rows) if r.exclude_seen == exclude_seen
-            )
+            row = next(r for r in reversed(results.rows) if r.exclude_seen == exclude_seen)
             write_ranks(run, task, split, row.label, queries.user_id, ranked.ranks)
             if kind == "model" or name == BEST_BASELINE:
                 lists = (ranked.items, ranked.scores)
@@ -321,4 +319,3 @@ def _references(shards: Shards, split: str) -> tuple[Pairs, list[str], list[str]
         )
     pairs = Pairs.of([(row["user_id"], row["item_id"]) for row in own])
     return pairs, [row["sentence"] for row in own], [row["feature"] for row in own]
-

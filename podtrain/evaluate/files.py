@@ -153,7 +153,7 @@ def write_results(run: Run, found: dict[str, Any], labels: list[str]) -> None:
         [
             line
             for line in read_lines(run.folder)
-            if not (line["event"], line["task"], line.get("label")) == (split, task, "evaluate")
+            if (line["event"], line["task"], line.get("label")) != (split, task, "evaluate")
         ]
         + [
             {

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from podprep.contract.schema import SPLITS
 from podprep.contract.shards import Shards
+from podprep.contract.tasks import SPLITS
 from podtrain.metrics.ranking import TargetRanks, ranks_of
 from podtrain.recommenders.base import Floats, Recommender
 from podtrain.recommenders.queries import Ints, Queries

@@ -25,7 +25,8 @@ class Comparison:
     """A run beside the baseline, on the same users.
 
     mean: over users and seeds; sd: of the means of the seeds, None for a single seed;
-    difference: to the mean of the baseline; low, high: its 95% interval.
+    difference: to the mean of the baseline; low, high: its 95% interval; p: the share of
+    resamples in which the difference has the other sign, doubled, at least 1 / resamples.
     """
 
     run: str
@@ -35,6 +36,7 @@ class Comparison:
     difference: float
     low: float
     high: float
+    p: float
     verdict: Verdict
 
 
@@ -42,7 +44,7 @@ def compare(
     values: Mapping[str, Sequence[npt.NDArray[np.floating[Any]]]],
     baseline: str,
     *,
-    resamples: int = 2000,
+    resamples: int = 10_000,
     seed: int = 0,
 ) -> list[Comparison]:
     """Compare all runs but the baseline with it, in the order given.
@@ -84,10 +86,17 @@ def compare(
                 difference=difference,
                 low=low,
                 high=high,
+                p=_p_value(differences),
                 verdict=("better" if difference > 0 else "worse") if sure else "within noise",
             )
         )
     return found
+
+
+def _p_value(differences: Floats) -> float:
+    below = float((differences <= 0).mean())
+    above = float((differences >= 0).mean())
+    return float(min(1.0, max(2 * min(below, above), 1 / len(differences))))
 
 
 def _refuse(values: Mapping[str, Sequence[npt.NDArray[Any]]], baseline: str) -> None:

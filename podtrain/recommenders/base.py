@@ -229,7 +229,8 @@ class TrainableRecommender(ScoresItems, nn.Module):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return matrices that multiply, which decay, and all else, which does not."""
         embeddings = {id(m.weight) for m in self.modules() if isinstance(m, nn.Embedding)}
-        decayed, others = [], []
+        decayed: list[Tensor] = []
+        others: list[Tensor] = []
         for parameter in self.parameters():
             matrix = parameter.ndim >= 2 and id(parameter) not in embeddings
             (decayed if matrix else others).append(parameter)

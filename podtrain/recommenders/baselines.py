@@ -38,9 +38,7 @@ class Pairs:
     weights: npt.NDArray[np.float64]
 
     @classmethod
-    def count(
-        cls, rows: Ints, columns: Ints, weights: npt.NDArray[np.float64], n: int
-    ) -> "Pairs":
+    def count(cls, rows: Ints, columns: Ints, weights: npt.NDArray[np.float64], n: int) -> "Pairs":
         """Add up the weights of equal pairs; all of (any,), n items."""
         keys, group = np.unique(rows * n + columns, return_inverse=True)
         return cls(

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 from podprep.contract.errors import PodError
+
+T = TypeVar("T", bound=type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +47,27 @@ _ENTRIES = {
             "podtrain.recommenders.pod.options:PodOptions",
         ),
         Entry("popularity", _RANKING, "what is bought most", f"{_COUNTED}:Popularity"),
-        Entry("max+1", _RANKING, "the number after the history's largest", f"{_COUNTED}:MaxPlusOne"),
-        Entry("last+1", _RANKING, "that, then the number after the last", f"{_COUNTED}:LastPlusOne"),
+        Entry(
+            "max+1", _RANKING, "the number after the history's largest", f"{_COUNTED}:MaxPlusOne"
+        ),
+        Entry(
+            "last+1", _RANKING, "that, then the number after the last", f"{_COUNTED}:LastPlusOne"
+        ),
         Entry("markov", _RANKING, "what follows the last purchase", f"{_COUNTED}:Markov"),
         Entry("item-knn", _RANKING, "what is bought near the latest ones", f"{_COUNTED}:ItemKnn"),
     )
 }
 
 
-def register[T: type](cls: T) -> T:
+def register(cls: T) -> T:
     """Make a trained recommender known by its `name`; for use as a decorator."""
-    name, options = cls.name, cls.options_class
+    known: Any = cls
+    name, options = known.name, known.options_class
     _ENTRIES[name] = Entry(
         name,
-        tuple(sorted(cls.tasks)),
-        (cls.__doc__ or "").partition("\n")[0],
-        f"{cls.__module__}:{cls.__qualname__}",
+        tuple(sorted(known.tasks)),
+        (known.__doc__ or "").partition("\n")[0],
+        f"{known.__module__}:{known.__qualname__}",
         f"{options.__module__}:{options.__qualname__}",
     )
     _REGISTERED[_ENTRIES[name].cls] = cls
@@ -88,5 +95,3 @@ def _attribute(where: str) -> Any:
         return _REGISTERED[where]
     module, _, name = where.partition(":")
     return getattr(import_module(module), name)
-
-

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from podprep.contract.errors import PodError
-from podprep.contract.tasks import SPLITS, TASKS
 from podprep.contract.shards import Shards
+from podprep.contract.tasks import SPLITS, TASKS
 from podtrain.data.interactions import Interactions
 from podtrain.evaluate.files import read_ranks
 from podtrain.metrics.ranking import Ranks

@@ -33,9 +33,7 @@ class TrainConfig(Options):
     warmup: float = option(
         0.02, "Share of the steps in which the learning rate rises; then it falls.", least=0, most=1
     )
-    weight_decay: float = option(
-        0.01, "AdamW's weight decay (matrices only).", least=0, most=10
-    )
+    weight_decay: float = option(0.01, "AdamW's weight decay (matrices only).", least=0, most=10)
     epochs: int = option(100, "Maximum number of epochs.", least=1, most=10**6)
     patience: int = option(
         5, "Stop after so many validations in a row without a gain.", least=1, most=10**6
@@ -55,9 +53,7 @@ class TrainConfig(Options):
             raise PodError(f"--model {self.model} counts and needs no training: podtrain baselines")
         for task in self.tasks:
             if task not in known.tasks:
-                raise PodError(
-                    f"--tasks {task}: {self.model} is for {', '.join(known.tasks)} only"
-                )
+                raise PodError(f"--tasks {task}: {self.model} is for {', '.join(known.tasks)} only")
 
     def for_shards(self, shards: "Shards") -> "TrainConfig":
         """Return the config with its tasks named. Errors: `PodError` for one without samples."""

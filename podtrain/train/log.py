@@ -42,9 +42,7 @@ class Window:
         return self.samples / max(time.monotonic() - self.start, 1e-9)
 
 
-def write_metric(
-    folder: Path, event: str, step: int, task: str, name: str, value: float
-) -> None:
+def write_metric(folder: Path, event: str, step: int, task: str, name: str, value: float) -> None:
     """Add a line to metrics.jsonl."""
     line = {"event": event, "step": step, "task": task, "name": name, "value": value}
     with (folder / METRICS).open("a", encoding="utf-8") as file:

@@ -216,9 +216,7 @@ class Training:
             self._write("train", task, "loss", loss)
         step = self.progress.step
         self.watch(
-            Report(
-                step, self.steps, step / self.epoch_steps, dict(self.values), window.speed()
-            )
+            Report(step, self.steps, step / self.epoch_steps, dict(self.values), window.speed())
         )
 
     @torch.inference_mode()

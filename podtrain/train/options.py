@@ -7,7 +7,7 @@ import dataclasses
 import tomllib
 from dataclasses import Field, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from podprep.contract.errors import PodError
 from podprep.contract.tasks import TASKS
@@ -61,7 +61,9 @@ def check_types(where: str, values: dict[str, Any], fields: dict[str, "Field[Any
     """Refuse values of the wrong type. Errors: `PodError`."""
     for name, value in values.items():
         wanted = option_type(fields[name])
-        allowed = (int, float) if wanted is float else (list, tuple, str) if wanted is tuple else wanted
+        allowed = (
+            (int, float) if wanted is float else (list, tuple, str) if wanted is tuple else wanted
+        )
         wrong = isinstance(value, bool) and wanted is not bool
         if value is not None and (wrong or not isinstance(value, allowed)):
             raise PodError(f"{where}: {name} = {value!r} is not a {_WORDS[wanted]}")
@@ -73,11 +75,10 @@ _WORDS = {int: "whole number", float: "number", bool: "true or false", str: "tex
 def option_type(field: "Field[Any]") -> type:
     """Return bool, int, float, str or tuple: what an option takes beside None."""
     annotated: Any = field.type
-    for kind in get_args(annotated) or (annotated,):
-        base = getattr(kind, "__origin__", kind)
-        if base in _WORDS:
-            return base  # type: ignore[no-any-return]
-    return tuple  # tuple[str, ...] names its elements
+    if get_origin(annotated) is tuple:
+        return tuple
+    kinds = get_args(annotated) or (annotated,)
+    return next(kind for kind in kinds if kind in _WORDS)  # type: ignore[no-any-return]
 
 
 def _check(field: "Field[Any]", value: Any) -> None:
@@ -89,5 +90,3 @@ def _check(field: "Field[Any]", value: Any) -> None:
     least, most = known[LEAST], known[MOST]
     if (least is not None and not value >= least) or (most is not None and not value <= most):
         raise PodError(f"{field.name}: {value} is not between {least} and {most}")
-
-

@@ -15,8 +15,9 @@ from podprep.contract.shards import Shards
 from podtrain.data.interactions import Interactions
 from podtrain.data.tokenizer import MARK, default_id_digits, learn
 from podtrain.recommenders.pod.model import Pod
+from podtrain.recommenders.pod.options import PodOptions
 from podtrain.recommenders.pod.spectral import start_from, vectors_of
-from podtrain.train.config import FitConfig
+from podtrain.train.config import TrainConfig
 
 # By name, trained from scratch. small has the size of t5-small.
 SHAPES: dict[str, dict[str, Any]] = {
@@ -35,53 +36,53 @@ OWN_ITEM, T5_ITEM = "item_{}", "{}"  # the published targets are bare digits
 class Base:
     """A T5 with its tokenizer.
 
-    read: how many tokens have vectors of their own to be read by, 0 where those they are written
-    with serve; start: what is done to the whole model before training.
+    input_vocab_size: rows of a separate input embedding, 0 where the input shares T5's embedding
+    with the output; start: initialises the whole model before training.
     """
 
     t5: T5ForConditionalGeneration
     tokenizer: Any
     render: str
-    read: int
+    input_vocab_size: int
     id_digits: int | None
     init: str
     start: Callable[[Pod], None] | None = None
 
 
-def make_base(config: FitConfig, shards: Shards) -> Base:
+def make_base(config: TrainConfig, options: PodOptions, shards: Shards) -> Base:
     """Make the T5 that training starts from; weights are drawn from torch's generator.
 
     `config` names its tasks. Errors: `PodError` for a base that is no T5, or that cannot be had,
     and for a start or a cut of ids that it does not take.
     """
-    if config.base in SHAPES:
-        return _own(config, shards)
-    own = f"is for {', '.join(SHAPES)}; {config.base} comes with its own"
-    if config.id_digits is not None:
+    if options.base in SHAPES:
+        return _own(config, options, shards)
+    own = f"is for {', '.join(SHAPES)}; {options.base} comes with its own"
+    if options.id_digits is not None:
         raise PodError(f"id_digits {own} tokenizer: leave it out")
-    if config.user_dropout:
+    if options.user_dropout:
         raise PodError(f"user_dropout {own} pieces, of which none is a user: leave it out")
-    if config.init not in ("auto", "random"):
-        raise PodError(f"init {config.init} {own} weights: leave it out")
-    t5, tokenizer = _pretrained(config.base, config.dropout)
+    if options.init not in ("auto", "random"):
+        raise PodError(f"init {options.init} {own} weights: leave it out")
+    t5, tokenizer = _pretrained(options.base, options.dropout)
     return Base(t5, tokenizer, T5_ITEM, 0, None, "auto")
 
 
-def _own(config: FitConfig, shards: Shards) -> Base:
-    digits = default_id_digits(shards) if config.id_digits is None else config.id_digits
-    init = ("random" if digits else "spectral") if config.init == "auto" else config.init
+def _own(config: TrainConfig, options: PodOptions, shards: Shards) -> Base:
+    digits = default_id_digits(shards) if options.id_digits is None else options.id_digits
+    init = ("random" if digits else "spectral") if options.init == "auto" else options.init
     if init == "spectral" and digits:
         raise PodError("init spectral needs whole ids (id_digits 0): a piece is not an item")
     tokenizer, writable = learn(shards, config.tasks, digits)
-    options = {
+    values = {
         "vocab_size": writable,
-        "dropout_rate": config.dropout,
+        "dropout_rate": options.dropout,
         "pad_token_id": tokenizer.pad_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "decoder_start_token_id": tokenizer.pad_token_id,
         "tie_word_embeddings": False,  # transformers' way to say: tied, but do not scale outputs
     }
-    shape = T5Config(**options, **SHAPES[config.base])
+    shape = T5Config(**values, **SHAPES[options.base])
     t5 = T5ForConditionalGeneration(shape)
     torch.nn.init.normal_(t5.shared.weight, std=EMBEDDING_STD)
     start = None
@@ -95,24 +96,36 @@ def _own(config: FitConfig, shards: Shards) -> Base:
     return Base(t5, tokenizer, OWN_ITEM, len(tokenizer), digits, init, start)
 
 
+def empty_t5(shape: dict[str, Any], *, tied: bool) -> T5ForConditionalGeneration:
+    """Return a T5 of a shape as `describe` has it, its weights to be loaded."""
+    config = T5Config.from_dict(shape)
+    config.scale_decoder_outputs = shape["scale_decoder_outputs"]
+    t5 = T5ForConditionalGeneration(config)
+    if not tied:  # transformers ties what it makes, not always what it loads
+        t5.lm_head.weight = torch.nn.Parameter(t5.lm_head.weight.detach().clone())
+    return t5
+
+
 def _pretrained(name: str, dropout: float) -> tuple[T5ForConditionalGeneration, Any]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     here = Path(name).is_dir()
+    # a folder stays a folder, and nothing that comes with a model is run
+    local: Any = {"local_files_only": here, "trust_remote_code": False}
     where = f"the folder {name}" if here else f"{name} on the hub"
     try:
         if not here and not isinstance(try_to_load_from_cache(name, "config.json"), str):
             HfApi().model_info(name, timeout=HUB_SECONDS)  # one answer, where loading tries long
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, **local)
         if config.model_type != "t5":
             raise PodError(
                 f"--base: {where} is a {config.model_type}, not a T5: name a T5, "
                 f"or one of {', '.join(SHAPES)}"
             )
         config.dropout_rate = dropout
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, **local)
         loaded: Any = T5ForConditionalGeneration.from_pretrained(
-            name, config=config, dtype=torch.float32, output_loading_info=True
+            name, config=config, **local, dtype=torch.float32, output_loading_info=True
         )
         t5, loading = loaded
         if missing := sorted(loading["missing_keys"]):

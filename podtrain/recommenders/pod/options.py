@@ -15,7 +15,10 @@ class PodOptions(Options):
     base: str = option("compact", "tiny, compact, small; or a T5 by folder or hub name.")
     soft_prompt_length: int = option(
         # the paper says 3, its published logs 10
-        3, "Soft-prompt vectors in front of a prompt, for each task.", least=0, most=1000
+        3,
+        "Soft-prompt vectors in front of a prompt, for each task.",
+        least=0,
+        most=1000,
     )
     whole_word_embeddings: bool = option(True, "A vector for the place of each id in a prompt.")
     id_digits: int | None = option(

@@ -27,7 +27,7 @@ def published_items(
     code draws without a seed is drawn by user here.
     """
     # a vocabulary whose items end without a sign is asked for as many tokens as they have
-    longest = ITEM_TOKENS if model.reader.items_end else model.reader.longest_item
+    longest = ITEM_TOKENS if model.reader.items_need_end else model.reader.longest_item
     texts, scores = model.write(prompts, beams, n, limits=(1, longest))
     n_items = model.shards.n_items
     items = np.zeros((len(user_id), n), np.int64)

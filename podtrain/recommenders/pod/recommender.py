@@ -121,7 +121,8 @@ class PodRecommender(TrainableRecommender):
     @cached_property
     def reader(self) -> SampleTokenizer:
         """What tokenises samples for the model."""
-        return SampleTokenizer(self.shards, self.tokens, int(self.pod.t5.config.eos_token_id))
+        config: Any = self.pod.t5.config
+        return SampleTokenizer(self.shards, self.tokens, int(config.eos_token_id))
 
     @cached_property
     def streams(self) -> list[TaskStream]:
@@ -172,7 +173,7 @@ class PodRecommender(TrainableRecommender):
         n, mixed = len(self.streams), self.options.schedule == "mixed"
         endless = [
             stream.batches(
-                step if mixed else (step - i + n - 1) // n, rank=world.rank, ranks=world.size
+                step if mixed else (step - i + n - 1) // n, rank=world.rank, world_size=world.size
             )
             for i, stream in enumerate(self.streams)
         ]
@@ -254,9 +255,18 @@ class PodRecommender(TrainableRecommender):
         found = self.tokens.prompts(texts)
         ids = found.ids.padded()
         mask = np.arange(ids.shape[1]) < found.ids.lengths[:, None]
-        labels = np.full((len(texts), 0), -100, np.int64)
-        whole = found.whole_word_ids.padded()
-        return Inputs.from_arrays(task, user_id, ids, whole, mask, labels, self.device)
+        batch = Batch(
+            task=task,
+            ids=ids,
+            whole_word_ids=found.whole_word_ids.padded(),
+            mask=mask,
+            labels=np.zeros((len(texts), 0), np.int64),
+            user_id=user_id.astype(np.int32),
+            item_id=np.zeros(len(texts), np.int32),
+            rows=np.arange(len(texts)),
+            n_targets=0,
+        )
+        return Inputs.of(batch, self.device)
 
     @torch.inference_mode()
     def encode(self, prompts: Inputs) -> tuple[Tensor, Tensor]:
