@@ -96,9 +96,9 @@ ERRORS = {
         "is a file",
     ),
     "another dataset": (["build", "--dataset", "sample", "--seed", "9"], "--force"),
-    "show nothing": (["show", "nowhere"], "no dataset"),
-    "show no split": (["show", "shards", "--split", "dev"], "split=dev"),
-    "export nothing": (["export", "nowhere", "--format", "pod", "--to", "x"], "no dataset"),
+    "show nothing": (["show", "nowhere"], "not a dataset"),
+    "show no split": (["show", "shards", "--split", "dev"], "--split dev"),
+    "export nothing": (["export", "nowhere", "--format", "pod", "--to", "x"], "not a dataset"),
     "export into a file": (
         ["export", "shards", "--format", "pod", "--to", "data/sample.json.gz"],
         "cannot write",

@@ -17,7 +17,8 @@ import pytest
 
 from podprep.contract.errors import PodError
 from podprep.engine import sql_text
-from podprep.recipe.explanations import load_lexicon, read_sentiment
+from podprep.recipe.lexicon import load_lexicon
+from podprep.recipe.sentiment import read_sentiment
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "raw"
 DUMPS = ("All_Beauty_5.json.gz", "reviews_Musical_Instruments_first_5050.json.gz")

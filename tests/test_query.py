@@ -604,7 +604,7 @@ def test_a_question_too_large_spills_and_leaves_nothing(
 
 ERRORS: dict[str, tuple[list[str], str]] = {
     "no shards": (["query"], "name a dataset"),
-    "no such shards": (["query", "nowhere", "SELECT 1"], "no dataset"),
+    "no such shards": (["query", "nowhere", "SELECT 1"], "not a dataset"),
     "no such run": (["query", "SHARDS", "SELECT 1", "--run", "nowhere"], "no run nowhere"),
     "no view": (["query", "SHARDS", "FROM usr"], "choose from"),
     "no run given": (["query", "SHARDS", "FROM predictions"], "--run"),
@@ -621,7 +621,7 @@ ERRORS: dict[str, tuple[list[str], str]] = {
     "into no folder": (["query", "SHARDS", "SELECT 1", "--out", "no/x.csv"], "No such file"),
     "little memory": (["query", "SHARDS", "SELECT 1", "--memory", "9MB"], "at least 512MB"),
     "no rows": (["query", "SHARDS", "SELECT 1", "--rows", "-1"], "--rows -1"),
-    "views of nothing": (["shell-setup", "nowhere"], "no dataset"),
+    "views of nothing": (["shell-setup", "nowhere"], "not a dataset"),
     "views into the shards": (["shell-setup", "SHARDS", "--to", "SHARDS/v.sql"], "only read"),
 }
 

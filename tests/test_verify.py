@@ -165,7 +165,7 @@ def test_the_seal_shows_an_edit_that_no_law_can_see(shards: Path) -> None:
 
 
 def test_no_dataset_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(PodError, match="no dataset"):
+    with pytest.raises(PodError, match="not a dataset"):
         verify(tmp_path, MACHINE)
 
 

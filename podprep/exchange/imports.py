@@ -45,6 +45,11 @@ class FolderInputs(Inputs):
 
     folder: Folder
 
+    @property
+    def mines(self) -> bool:
+        """Whether explanations are mined: never, the folder has no reviews."""
+        return False
+
     def described(self) -> dict[str, Any]:
         """Return the inputs as the manifest records them, and which layout they came in."""
         given = self.options.reading is Reading.POD

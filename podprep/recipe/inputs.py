@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from podprep.contract.hashing import file_sha256
-from podprep.recipe.options import BuildOptions, Reading
+from podprep.recipe.lexicon import word_list_hashes
+from podprep.recipe.options import BuildOptions, Reading, Task
 from podprep.recipe.templates import Template
 
 
@@ -19,6 +20,11 @@ class Inputs:
     dump: Path
     metadata: Path | None = None
     sentiment: Path | None = None
+
+    @property
+    def mines(self) -> bool:
+        """Whether explanations are mined from the reviews."""
+        return Task.EXPLANATION in self.options.tasks and self.sentiment is None
 
     def described(self) -> dict[str, Any]:
         """Return the inputs as the manifest records them, files by name, size and SHA-256."""
@@ -39,6 +45,7 @@ class Inputs:
             "sources": [
                 described_source(role, path) for role, path in sources.items() if path is not None
             ],
+            **({"word_lists": word_list_hashes()} if self.mines else {}),
             "templates": [
                 {"id": t.id, "task": t.task, "text": t.text, "bare": t.bare} for t in self.templates
             ],
