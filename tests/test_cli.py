@@ -154,10 +154,10 @@ assert not heavy, heavy
 
 
 @needs_shared
-@pytest.mark.parametrize("reading", ["clean", "pod"])
+@pytest.mark.parametrize("protocol", ["clean", "pod"])
 @pytest.mark.parametrize("dump", REAL_DUMPS)
-def test_real_dumps_build_in_both_readings(tmp_path: Path, dump: str, reading: str) -> None:
-    options = ["--compat", "pod"] if reading == "pod" else []
+def test_real_dumps_build_in_both_protocols(tmp_path: Path, dump: str, protocol: str) -> None:
+    options = ["--compat", "pod"] if protocol == "pod" else []
     raw = SHARED / "data" / "raw" / dump
     if "first" in dump:  # cut short: it has no 5-core
         options += ["--core", "2"]

@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from podprep import cli
-from podprep.ask.prompt import _statements
 from podprep.ask.query import answer, ready_questions
+from podprep.ask.repl import _statements
 from podprep.ask.warehouse import closed_warehouse, open_warehouse, shell_sql
 from podprep.engine import Machine
-from podprep.recipe.options import Reading, Task
+from podprep.recipe.options import Protocol, Task
 from tests.conftest import Build, Row, arithmetic_rows
 
 Ask = Callable[..., list[Row]]
@@ -279,7 +279,7 @@ def test_exposure_of_negatives_against_plain_python(build_rows: Build, ask: Ask)
     assert sum(r["expected"] for r in exposed) == pytest.approx(times.total())
     assert all(abs(r["deviations"]) < 4 for r in exposed)
 
-    pod = build_rows(arithmetic_rows(), negatives=6, rounds=5, reading=Reading.POD)
+    pod = build_rows(arithmetic_rows(), negatives=6, rounds=5, protocol=Protocol.POD)
     for shards, low, high in ((clean, 0.8, 1.2), (pod, 0, 0)):
         for row in ask(shards, "--name", "heldout-exposure"):
             assert low <= row["ratio"] <= high

@@ -6,7 +6,7 @@ from typing import Any
 
 from podprep.contract.hashing import file_sha256
 from podprep.recipe.lexicon import word_list_hashes
-from podprep.recipe.options import BuildOptions, Reading, Task
+from podprep.recipe.options import BuildOptions, Protocol, Task
 from podprep.recipe.templates import Template
 
 
@@ -30,15 +30,15 @@ class Inputs:
         """Return the inputs as the manifest records them, files by name, size and SHA-256."""
         options = self.options
         sources = {"dump": self.dump, "metadata": self.metadata, "sentiment": self.sentiment}
-        pod = options.reading is Reading.POD
+        pod = options.protocol is Protocol.POD
         return {
             "dataset": self.dataset,
-            "reading": options.reading,
+            "reading": options.protocol,
             "seed": options.seed,
             "options": {
                 name: getattr(options, name)
                 for name in options.__dataclass_fields__
-                if name not in ("reading", "seed")
+                if name not in ("protocol", "seed")
             },
             "tie_policy": "dump order" if pod else "keyed hash",
             "id_scheme": "first appearance" if pod else "keyed hash",

@@ -35,7 +35,7 @@ from podprep.recipe.templates import templates_table
 CATALOG_ROWS = 131_072  # rows in a row group of the catalogue
 # what the SQL reads of the options, in the one row of a table of that name
 OPTIONS = (
-    "reading", "seed", "core", "negatives", "negative_sampling", "history", "duplicates",
+    "protocol", "seed", "core", "negatives", "negative_sampling", "history", "duplicates",
 )  # fmt: skip
 OUTCOMES = ("kept", "train", "valid", "test")
 SENTENCE_LINES = 32_768  # lines of the dump that one query searches for sentences
@@ -161,6 +161,7 @@ class Build:
 
     def _prepare(self) -> None:
         asked = {name: [getattr(self.options, name)] for name in OPTIONS}
+        asked["reading"] = asked["protocol"]  # read by 14_asked.sql
         explained = [Task.EXPLANATION in self.options.tasks]
         self._table("options", pa.table({**asked, "explained": explained}))
         self._table("templates", templates_table(self.inputs.templates))
