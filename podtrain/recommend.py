@@ -135,7 +135,7 @@ def prompt_batch(asked: Asked, task: str, user_id: int, items: list[int]) -> Bat
     return Batch(
         task=task,
         ids=ids,
-        whole=prompts.whole.padded(),
+        whole_word_ids=prompts.whole_word_ids.padded(),
         mask=np.ones(ids.shape, bool),
         labels=np.zeros((1, 0), np.int64),
         user_id=np.array([user_id], np.int32),

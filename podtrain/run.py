@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 from podprep.contract.errors import PodError
 from podprep.contract.shards import Shards
 from podtrain import __version__
-from podtrain.data.stream import Reader
+from podtrain.data.stream import SampleTokenizer
 from podtrain.data.tokens import Tokens
 from podtrain.recommenders.pod.bases import make_base
 from podtrain.recommenders.pod.model import Pod
@@ -28,7 +28,7 @@ from podtrain.train.checkpoint import load_weights, read_checkpoint, weights, wr
 from podtrain.train.config import FitConfig
 
 RUN, LAST, BEST, METRICS = "run.json", "last.safetensors", "best.safetensors", "metrics.jsonl"
-RUN_VERSION = 1
+RUN_VERSION = 2
 
 
 @dataclass(slots=True)
@@ -69,9 +69,9 @@ class Run:
         base = make_base(config, shards)
         model = Pod(
             base.t5,
-            prompts=config.prompts,
+            soft_prompt_length=config.prompts,
             whole_words=config.whole_words,
-            read=base.read,
+            input_vocab_size=base.input_vocab_size,
             user_dropout=config.user_dropout,
         )
         if base.start is not None:
@@ -88,7 +88,7 @@ class Run:
             "model": {
                 "t5": base.t5.config.to_dict()
                 | {"scale_decoder_outputs": base.t5.config.scale_decoder_outputs},
-                "read": base.read,
+                "input_vocab_size": base.input_vocab_size,
                 "tied": base.t5.lm_head.weight is base.t5.shared.weight,
                 "render": base.render,
             },
@@ -125,9 +125,9 @@ class Run:
             t5.lm_head.weight = torch.nn.Parameter(t5.lm_head.weight.detach().clone())
         return Pod(
             t5,
-            prompts=self.config.prompts,
+            soft_prompt_length=self.config.prompts,
             whole_words=self.config.whole_words,
-            read=shape["read"],
+            input_vocab_size=shape["input_vocab_size"],
             user_dropout=self.config.user_dropout,
         )
 
@@ -162,17 +162,17 @@ class Run:
             )
         return shards
 
-    def reader(self, shards: Shards) -> Reader:
+    def reader(self, shards: Shards) -> SampleTokenizer:
         """Return what tokenises samples for the run's model."""
         return make_reader(shards, self.tokens(), self.description["model"]["t5"]["eos_token_id"])
 
 
-def make_reader(shards: Shards, tokens: Tokens, end: int) -> Reader:
+def make_reader(shards: Shards, tokens: Tokens, end: int) -> SampleTokenizer:
     """Return a reader after checking, on samples of each task, that words stay apart."""
     for task in shards.tasks:
         table = shards.table(shards.sample_files(task, "train")[0], ["prompt"])
         tokens.check(table["prompt"].slice(0, 8).to_pylist())
-    return Reader(shards, tokens, end)
+    return SampleTokenizer(shards, tokens, end)
 
 
 def write_json(path: Path, value: Any) -> None:

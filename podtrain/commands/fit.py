@@ -24,7 +24,8 @@ def fit(
     ] = None,
     prompts: Annotated[int | None, typer.Option(help="Trained vectors before a prompt.")] = None,
     whole_words: Annotated[
-        bool | None, typer.Option("--whole-words/--no-whole-words", help="Vectors of ids' places.")
+        bool | None,
+        typer.Option("--whole-words/--no-whole-words", help="ItemVectors of ids' places."),
     ] = None,
     id_digits: Annotated[
         int | None, typer.Option(help="Digits a piece of an id has; 0: ids whole.")
@@ -67,7 +68,7 @@ def fit(
     from podtrain.train.config import load_config
     from podtrain.train.device import choose_device
     from podtrain.train.loop import fit as run
-    from podtrain.train.world import ranks
+    from podtrain.train.world import join_world
     from podtrain.watch import fit_progress
 
     given = {
@@ -94,11 +95,11 @@ def fit(
     dataset = Shards.open(shards)
     first = load_config(config, given)
     folder = out or Path("runs") / dataset.manifest["inputs"]["dataset"].replace("/", "-")
-    with ranks(choose_device(first.device)) as own:
+    with join_world(choose_device(first.device)) as world:
         for n in range(seeds):
             each = load_config(config, given | {"seed": first.seed + n})
             where = folder if seeds == 1 else folder / f"seed-{each.seed}"
-            with fit_progress(own.first, str(where)) as watch:
-                done = run(where, each, dataset, own, watch, resume=resume)
-            if own.first:
+            with fit_progress(world.is_main, str(where)) as watch:
+                done = run(where, each, dataset, world, watch, resume=resume)
+            if world.is_main:
                 typer.echo(done.summary())

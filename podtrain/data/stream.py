@@ -12,7 +12,7 @@ import pyarrow as pa
 from podprep.contract.errors import PodError
 from podprep.contract.schema import TASKS
 from podprep.contract.shards import Shards
-from podtrain.data.tokens import Ints, Prompts, Ragged, Tokens, filled
+from podtrain.data.tokens import Ints, Ragged, TokenizedPrompts, Tokens, filled
 
 WINDOW_ROWS = 32_768  # samples that are shuffled together; a window is so many, in whole row groups
 POOL = 128  # batches made of samples sorted by length together: 1% pads, 4% of pools of 32
@@ -25,15 +25,15 @@ TARGET_TOKENS = 64
 class Batch:
     """Samples of one task, padded at the right.
 
-    ids, whole: (samples, longest prompt) tokens and whole-word numbers; mask: the same shape, 1 at
-    tokens; labels: (samples, longest target), -100 at pads; user_id, item_id: (samples,);
-    rows: (samples,) where a sample stands in its split, -1 in training;
-    target_tokens: tokens that are no pads, in the whole batch also where this is a part of it.
+    ids, whole_word_ids: (samples, longest prompt) tokens and the number of the id they belong to;
+    mask: the same shape, True at tokens; labels: (samples, longest target), -100 at padding;
+    user_id, item_id: (samples,); rows: (samples,) position of each sample in its split, -1 in
+    training; target_tokens: target tokens of the whole batch, also where this is one rank's part.
     """
 
     task: str
     ids: Ints
-    whole: Ints
+    whole_word_ids: Ints
     mask: npt.NDArray[np.bool_]
     labels: npt.NDArray[np.int64]
     user_id: Ints
@@ -47,7 +47,7 @@ class Samples:
     """Tokenised samples of one task."""
 
     task: str
-    prompts: Prompts
+    prompts: TokenizedPrompts
     targets: Ragged
     user_id: Ints
     item_id: Ints
@@ -66,7 +66,7 @@ class Samples:
         return Batch(
             task=self.task,
             ids=filled(self.prompts.ids.values, at, mask),
-            whole=filled(self.prompts.whole.values, at, mask),
+            whole_word_ids=filled(self.prompts.whole_word_ids.values, at, mask),
             mask=mask,
             labels=labels,
             user_id=self.user_id[own],
@@ -82,7 +82,7 @@ class Samples:
             yield self.batch(order[start : start + batch_size], place=True)
 
 
-class Reader:
+class SampleTokenizer:
     """Tokenises samples: prompts by word, targets as the model is to write them."""
 
     def __init__(self, shards: Shards, tokens: Tokens, end: int) -> None:
@@ -90,11 +90,11 @@ class Reader:
         self.shards, self.tokens, self.end = shards, tokens, end
         items = tokens.items(shards.n_items)
         # Where no item is the start of another, its last token says that it has ended.
-        self.items_end = not prefix_free(items)
+        self.items_need_end = not prefix_free(items)
         self.longest_item = int(items.lengths.max())
-        self._items = _ended(items, end) if self.items_end else items
+        self._items = _ended(items, end) if self.items_need_end else items
 
-    def read(self, task: str, table: pa.Table) -> Samples:
+    def tokenize(self, task: str, table: pa.Table) -> Samples:
         """Tokenise rows of a sample file."""
         item_id = table["item_id"].to_numpy()
         if task == "explanation":
@@ -111,7 +111,9 @@ class Reader:
 
     def split(self, task: str, split: str, most: int | None = None) -> Samples:
         """Read the samples of a validation or test split; `most` takes an even choice of them."""
-        return self.read(task, self.shards.sample_table(task, split, columns=COLUMNS, most=most))
+        return self.tokenize(
+            task, self.shards.sample_table(task, split, columns=COLUMNS, most=most)
+        )
 
 
 COLUMNS = ["user_id", "item_id", "prompt", "target"]
@@ -125,10 +127,10 @@ class TaskStream:
     batches, and the batches are shuffled.
     """
 
-    def __init__(self, reader: Reader, task: str, batch_size: int, seed: int) -> None:
+    def __init__(self, tokenizer: SampleTokenizer, task: str, batch_size: int, seed: int) -> None:
         """Errors: `PodError` for a round without samples."""
-        self.reader, self.task, self.batch_size, self.seed = reader, task, batch_size, seed
-        shards = reader.shards
+        self.tokenizer, self.task, self.batch_size, self.seed = tokenizer, task, batch_size, seed
+        shards = tokenizer.shards
         self._files = [
             shards.sample_files(task, "train", round_) for round_ in range(shards.rounds)
         ]
@@ -142,12 +144,12 @@ class TaskStream:
         return self._epoch_batches(epoch)
 
     def batches(
-        self, start: int = 0, step: int = 1, rank: int = 0, ranks: int = 1
+        self, start: int = 0, step: int = 1, rank: int = 0, world_size: int = 1
     ) -> Iterator[Batch]:
         """Yield batches start, start + step, ...; of each, the part of one rank.
 
         `step` is the number of workers that share the work: worker w takes start + w. Ranks
-        share a batch: rank r has samples r, r + ranks, ...
+        share a batch: rank r has samples r, r + world_size, ...
         """
         epoch, first = 0, 0
         while first + self.batches_in_epoch(epoch) <= start:
@@ -160,7 +162,7 @@ class TaskStream:
                 if wanted < last:
                     samples, order = self._read(epoch, n, window)
                     while wanted < last:
-                        yield samples.batch(order[wanted - first], slice(rank, None, ranks))
+                        yield samples.batch(order[wanted - first], slice(rank, None, world_size))
                         wanted += step
                 first = last
             epoch += 1
@@ -176,7 +178,7 @@ class TaskStream:
         return [
             (name, group, rows)
             for name in self._files[round_]
-            for group, rows in enumerate(self.reader.shards.row_groups(name))
+            for group, rows in enumerate(self.tokenizer.shards.row_groups(name))
         ]
 
     def _windows(self, epoch: int) -> list[list[tuple[str, int, int]]]:
@@ -199,10 +201,10 @@ class TaskStream:
         for name, group, _ in window:
             files.setdefault(name, []).append(group)
         tables = [
-            self.reader.shards.open_file(name).read_row_groups(sorted(groups), columns=COLUMNS)
+            self.tokenizer.shards.open_file(name).read_row_groups(sorted(groups), columns=COLUMNS)
             for name, groups in sorted(files.items())
         ]
-        samples = self.reader.read(self.task, pa.concat_tables(tables))
+        samples = self.tokenizer.tokenize(self.task, pa.concat_tables(tables))
         rng = self._rng(epoch, 1 + number)
         rows = rng.permutation(len(samples))
         lengths = samples.prompts.ids.lengths

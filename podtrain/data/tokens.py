@@ -73,12 +73,15 @@ def ragged(rows: list[list[int]]) -> Ragged:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompts:
-    """Tokenised prompts. `ids`: tokens; `whole`: of the same shape, k at the tokens of the k-th
-    id of a prompt (from 1), 0 at other words (paper 3.3)."""
+class TokenizedPrompts:
+    """Tokenised prompts.
+
+    ids: tokens; whole_word_ids: of the same shape, k at the tokens of a prompt's k-th id (from 1),
+    0 at all other words (paper 3.3).
+    """
 
     ids: Ragged
-    whole: Ragged
+    whole_word_ids: Ragged
 
 
 class Tokens:
@@ -123,7 +126,7 @@ class Tokens:
         """Return the text of tokens the model wrote."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
-    def prompts(self, texts: Column) -> Prompts:
+    def prompts(self, texts: Column) -> TokenizedPrompts:
         """Tokenise prompts by word; equal to tokenising them whole."""
         words, starts = self._words(texts)
         kinds = self._kinds[words]
@@ -138,7 +141,7 @@ class Tokens:
         ordinal = so_far[1:] - np.repeat(so_far[starts[:-1]], np.diff(starts))
         ids, lengths = self._joined(words, starts)
         whole = np.repeat((ordinal * kinds).astype(np.int32), lengths)
-        return Prompts(ids, Ragged(whole, ids.offsets))
+        return TokenizedPrompts(ids, Ragged(whole, ids.offsets))
 
     def check(self, prompts: list[str]) -> None:
         """Insist that assembling equals tokenising whole. Errors: `PodError` where it does not."""

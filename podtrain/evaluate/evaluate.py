@@ -12,7 +12,7 @@ from podtrain.data.interactions import Interactions
 from podtrain.data.stream import Batch, Samples
 from podtrain.evaluate.files import write_lists, write_ranks, write_results, write_texts
 from podtrain.metrics.ranking import (
-    Ranks,
+    TargetRanks,
     pod_ranking_metrics,
     rank_lists,
     ranking_metrics,
@@ -101,7 +101,7 @@ class _Lists:
         self.items, self.scores = np.zeros((n, TOP), np.int64), np.full((n, TOP), -np.inf)
         self.above, self.equal = np.zeros(n, np.int64), np.zeros(n, np.int64)
 
-    def add(self, batch: Batch, items: Ints, scores: Floats, ranks: Ranks) -> None:
+    def add(self, batch: Batch, items: Ints, scores: Floats, ranks: TargetRanks) -> None:
         """Take a batch's lists and ranks."""
         self.items[batch.rows], self.scores[batch.rows] = items, scores
         self.above[batch.rows], self.equal[batch.rows] = ranks.above, ranks.equal
@@ -113,9 +113,9 @@ class _Lists:
         write_ranks(run, task, split, method, users, ranks)
         return {"metrics": ranking_metrics(ranks)}
 
-    def ranks(self) -> Ranks:
+    def ranks(self) -> TargetRanks:
         """Return the ranks of all samples."""
-        return Ranks(self.above, self.equal)
+        return TargetRanks(self.above, self.equal)
 
 
 def _exact(run: Run, shards: Shards, asked: Asked, samples: Samples, question: Question) -> Found:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from podprep.contract.errors import PodError
-from podtrain.metrics.ranking import Ranks
+from podtrain.metrics.ranking import TargetRanks
 from podtrain.run import METRICS, Run, write_json
 
 RESULTS = "results.json"
@@ -65,7 +65,9 @@ def write_texts(
     _write(run.folder / "predictions" / f"explanation-{split}-{method}.parquet", table, "item_id")
 
 
-def write_ranks(run: Run, task: str, split: str, method: str, users: Ints, ranks: Ranks) -> None:
+def write_ranks(
+    run: Run, task: str, split: str, method: str, users: Ints, ranks: TargetRanks
+) -> None:
     """Write where each user's held-out item came: what `podtrain compare` reads."""
     path = run.folder / "ranks" / f"{task}-{split}-{method}.parquet"
     path.parent.mkdir(exist_ok=True)
@@ -80,7 +82,7 @@ def write_ranks(run: Run, task: str, split: str, method: str, users: Ints, ranks
     _replace(path, table)
 
 
-def read_ranks(run: Run, task: str, split: str, method: str) -> tuple[Ints, Ranks]:
+def read_ranks(run: Run, task: str, split: str, method: str) -> tuple[Ints, TargetRanks]:
     """Read users and ranks. Errors: `PodError` if the run was not evaluated so."""
     path = run.folder / "ranks" / f"{task}-{split}-{method}.parquet"
     try:
@@ -90,7 +92,7 @@ def read_ranks(run: Run, task: str, split: str, method: str) -> tuple[Ints, Rank
             f"{path} is missing or damaged: podtrain evaluate {run.folder} "
             f"--task {task} --split {split} --rank {method}"
         ) from None
-    return table["user_id"].to_numpy(), Ranks(
+    return table["user_id"].to_numpy(), TargetRanks(
         table["above"].to_numpy().astype(np.int64), table["equal"].to_numpy().astype(np.int64)
     )
 

@@ -17,7 +17,7 @@ AnyIntegers = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Ranks:
+class TargetRanks:
     """Where every user's target stands among what was ranked for that user.
 
     above: (users,) how many ranked items score strictly higher than the target;
@@ -29,7 +29,7 @@ class Ranks:
     equal: Integers
 
 
-def ranks_of(scores: npt.NDArray[np.floating[Any]], target_column: AnyIntegers) -> Ranks:
+def ranks_of(scores: npt.NDArray[np.floating[Any]], target_column: AnyIntegers) -> TargetRanks:
     """Rank by score, the larger the better.
 
     scores: (users, items), -inf where an item is not ranked; target_column: (users,).
@@ -37,13 +37,13 @@ def ranks_of(scores: npt.NDArray[np.floating[Any]], target_column: AnyIntegers) 
     assert not np.isnan(scores).any(), "scores that are no numbers have no order"
     target = np.take_along_axis(scores, target_column[:, None], axis=1)
     equal = np.count_nonzero(scores == target, axis=1)
-    return Ranks(
+    return TargetRanks(
         above=np.count_nonzero(scores > target, axis=1).astype(np.int64),
         equal=np.where(target[:, 0] > -np.inf, equal, 0).astype(np.int64),
     )
 
 
-def rank_lists(lists: AnyIntegers, targets: AnyIntegers) -> Ranks:
+def rank_lists(lists: AnyIntegers, targets: AnyIntegers) -> TargetRanks:
     """Take the ranks from lists of items, the best first.
 
     lists: (users, n) item ids, 0 where there is none; targets: (users,). The first occurrence
@@ -52,13 +52,13 @@ def rank_lists(lists: AnyIntegers, targets: AnyIntegers) -> Ranks:
     assert (targets > 0).all(), "0 is no item"
     hits = lists == targets[:, None]
     found = hits.any(axis=1)
-    return Ranks(
+    return TargetRanks(
         above=np.where(found, hits.argmax(axis=1), lists.shape[1]).astype(np.int64),
         equal=found.astype(np.int64),
     )
 
 
-def per_user(ranks: Ranks, k: int) -> tuple[Floats, Floats]:
+def per_user(ranks: TargetRanks, k: int) -> tuple[Floats, Floats]:
     """Return every user's hit and NDCG at k, each (users,) and in [0, 1].
 
     Both are expectations over the order within a tie, all orders being equally likely: logits in
@@ -72,7 +72,7 @@ def per_user(ranks: Ranks, k: int) -> tuple[Floats, Floats]:
     return hit, (gained[last] - gained[np.minimum(ranks.above, k)]) / tied
 
 
-def ranking_metrics(ranks: Ranks, ks: Sequence[int] = KS) -> dict[str, float]:
+def ranking_metrics(ranks: TargetRanks, ks: Sequence[int] = KS) -> dict[str, float]:
     """Return the means over users, named hit@k and ndcg@k. Errors: `PodError` for no users."""
     _refuse_none(len(ranks.above))
     metrics: dict[str, float] = {}

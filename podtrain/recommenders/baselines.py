@@ -9,7 +9,7 @@ import numpy.typing as npt
 from podprep.contract.errors import PodError
 from podprep.contract.schema import SPLITS
 from podtrain.data.interactions import Interactions
-from podtrain.metrics.ranking import Ranks, ranks_of
+from podtrain.metrics.ranking import TargetRanks, ranks_of
 
 RULES = ("popularity", "max+1", "last+1", "markov", "item-knn")
 
@@ -147,7 +147,7 @@ class Rules:
         candidates: npt.NDArray[np.int32] | None = None,
         *,
         unseen: bool = False,
-    ) -> Ranks:
+    ) -> TargetRanks:
         """Rank the held-out items of a split, of the users of `held_out` and in their order.
 
         candidates: (users, any) item ids to rank instead of the whole catalogue, 0 where there is
@@ -170,7 +170,7 @@ class Rules:
                 among, column = found.any(axis=1), found.argmax(axis=1)
             ranks = ranks_of(scores, column)
             above[part], equal[part] = ranks.above, np.where(among, ranks.equal, 0)
-        return Ranks(above, equal)
+        return TargetRanks(above, equal)
 
     def top(
         self, rule: str, users: Integers, split: str, n: int

@@ -18,7 +18,7 @@ from podprep.contract.schema import SPLITS, TASKS
 from podprep.contract.shards import Shards
 from podtrain.data.interactions import Interactions
 from podtrain.evaluate.files import read_ranks
-from podtrain.metrics.ranking import Ranks
+from podtrain.metrics.ranking import TargetRanks
 from podtrain.recommend import Catalogue
 from podtrain.run import Run
 
@@ -119,7 +119,7 @@ def _said(run: Run, task: str, split: str, method: str, table: pa.Table, users: 
     return Said(task, method, rows, ranks)
 
 
-def rank_words(ranks: Ranks, place: int) -> str:
+def rank_words(ranks: TargetRanks, place: int) -> str:
     """Say where a held-out item came: its rank, the ranks it shares in a tie, or nowhere."""
     above, equal = int(ranks.above[place]), int(ranks.equal[place])
     if not equal:

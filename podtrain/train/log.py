@@ -9,7 +9,7 @@ from torch import Tensor
 
 from podtrain.data.stream import Batch
 from podtrain.run import METRICS
-from podtrain.train.world import Ranks
+from podtrain.train.world import World
 
 
 class Window:
@@ -27,10 +27,10 @@ class Window:
             self.tokens[part.task] = self.tokens.get(part.task, 0) + part.target_tokens
             self.samples += len(part.user_id)
 
-    def means(self, ranks: Ranks) -> dict[str, float]:
+    def means(self, world: World) -> dict[str, float]:
         """Return the mean loss over target tokens by task."""
         tasks = sorted(self.sums)
-        totals = ranks.sum(torch.stack([self.sums[task] for task in tasks])).tolist()
+        totals = world.sum(torch.stack([self.sums[task] for task in tasks])).tolist()
         return {t: total / self.tokens[t] for t, total in zip(tasks, totals, strict=True)}
 
     def speed(self) -> float:

@@ -13,14 +13,14 @@ from podprep.contract.errors import PodError
 from podprep.contract.shards import Shards
 from podtrain.data.stream import Batch, TaskStream
 from podtrain.recommenders.pod.model import Inputs, Pod
-from podtrain.recommenders.pod.spectral import set_apart, vectors_of
+from podtrain.recommenders.pod.spectral import leave_fold_out, vectors_of
 from podtrain.run import BEST, LAST, RUN, Run
 from podtrain.train.checkpoint import OPTIMIZER, read_checkpoint, weights, write_checkpoint
 from podtrain.train.config import FitConfig
 from podtrain.train.device import autocast, choose_device, choose_precision
 from podtrain.train.log import Window, forget_later_losses, write_loss
-from podtrain.train.prefetch import ahead
-from podtrain.train.world import Ranks
+from podtrain.train.prefetch import prefetch
+from podtrain.train.world import World
 
 VALID_SAMPLES = 4_096  # of each task, at most; the same each time
 VALID_BATCH = 256
@@ -62,7 +62,7 @@ def fit(
     folder: Path,
     config: FitConfig,
     shards: Shards,
-    ranks: Ranks,
+    world: World,
     watch: Watch,
     *,
     resume: bool = False,
@@ -75,10 +75,10 @@ def fit(
     """
     device = choose_device(config.device)
     config = config.for_shards(shards)
-    if ranks.first:
+    if world.is_main:
         _begin(folder, config, shards, resume)
-    ranks.wait()
-    return Fit(Run.open(folder), shards, ranks, device, watch, save_seconds).run_through()
+    world.wait()
+    return Fit(Run.open(folder), shards, world, device, watch, save_seconds).run_through()
 
 
 def _begin(folder: Path, config: FitConfig, shards: Shards, resume: bool) -> None:
@@ -107,12 +107,12 @@ class Fit:
         self,
         run: Run,
         shards: Shards,
-        ranks: Ranks,
+        world: World,
         device: torch.device,
         watch: Watch,
         save_seconds: float,
     ) -> None:
-        self.run, self.ranks, self.device, self.watch = run, ranks, device, watch
+        self.run, self.world, self.device, self.watch = run, world, device, watch
         self.config, self.save_seconds = run.config, save_seconds
         self.tasks = self.config.tasks
         self.precision = choose_precision(self.config.precision, device)
@@ -123,9 +123,9 @@ class Fit:
         self.slow: list[Tensor] = []
         if self.config.init == "spectral":
             first = int(reader.tokens.items(1).values[0])
-            set_apart(self.model, vectors_of(shards, self.model.t5, self.config.seed), first)
+            leave_fold_out(self.model, vectors_of(shards, self.model.t5, self.config.seed), first)
             items = slice(first, first + shards.n_items)
-            tables = (self.model.read, self.model.t5.shared.weight)
+            tables = (self.model.input_embedding, self.model.t5.shared.weight)
             self.slow = [table.data[items] for table in tables if table is not None]
         self.forward = (
             torch.compile(self.model, dynamic=True) if self.config.compile else self.model
@@ -143,11 +143,11 @@ class Fit:
     def run_through(self) -> Run:
         """Train until the last epoch, or until `patience` validations brought nothing."""
         progress, saved = self.progress, time.monotonic()
-        if self.ranks.first:
+        if self.world.is_main:
             forget_later_losses(self.run.folder, progress.step)
         window = Window()
         while not progress.finished:
-            for parts in ahead(self.batches(progress.step)):
+            for parts in prefetch(self.batches(progress.step)):
                 window.add(self.step(parts, progress.step), parts)
                 progress.step += 1
                 at_end = progress.step % self.epoch_steps == 0
@@ -178,8 +178,8 @@ class Fit:
         endless = [
             s.batches(
                 step if mixed else (step - i + n - 1) // n,
-                rank=self.ranks.rank,
-                ranks=self.ranks.count,
+                rank=self.world.rank,
+                world_size=self.world.size,
             )
             for i, s in enumerate(self.streams)
         ]
@@ -190,7 +190,7 @@ class Fit:
     def step(self, parts: list[Batch], step: int) -> list[Tensor]:
         """Take one step; return each part's loss, summed over this rank's tokens."""
         # so that a step's dropout is a function of where it stands, and a checkpoint needs no state
-        words = np.random.SeedSequence([self.config.seed, step, self.ranks.rank]).generate_state(2)
+        words = np.random.SeedSequence([self.config.seed, step, self.world.rank]).generate_state(2)
         torch.manual_seed(int(words[0]) << 31 ^ int(words[1]))
         rate = self._rate(step)
         for group in self.optimizer.param_groups:
@@ -202,12 +202,12 @@ class Fit:
             # nothing at all, where a last batch is smaller than the number of ranks
             losses.append(torch.zeros((), device=self.device))
             x = Inputs.of(part, self.device)
-            for piece in self.model.pieces(x) if len(part.user_id) else ():
+            for micro_batch in self.model.micro_batches(x) if len(part.user_id) else ():
                 with autocast(self.precision, self.device):
-                    loss = self.forward(piece)
+                    loss = self.forward(micro_batch)
                 (loss / tokens).backward()
                 losses[-1] += loss.detach()
-        self.ranks.sum_gradients(self.model)
+        self.world.sum_gradients(self.model)
         held = [p for p in self.model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in held if p.grad is not None])
         if not torch.isfinite(norm):  # before the weights take it up
@@ -233,7 +233,7 @@ class Fit:
         return self.config.lr * share
 
     def _log(self, window: Window) -> None:
-        found = window.means(self.ranks)
+        found = window.means(self.world)
         for task, loss in found.items():
             self._write("train", task, loss)
         steps = self.progress.step
@@ -249,11 +249,11 @@ class Fit:
         for task, samples in self.valid.items():
             sums = torch.zeros(2, dtype=torch.float64, device=self.device)
             batches = list(samples.by_length(VALID_BATCH))
-            for batch in batches[self.ranks.rank :: self.ranks.count]:
+            for batch in batches[self.world.rank :: self.world.size]:
                 with autocast(self.precision, self.device):
                     sums[0] += self.model(Inputs.of(batch, self.device))
                 sums[1] += batch.target_tokens
-            total, tokens = self.ranks.sum(sums).tolist()
+            total, tokens = self.world.sum(sums).tolist()
             means.append(total / max(tokens, 1))
             self._write("valid", task, means[-1])
         self.model.train()
@@ -262,13 +262,13 @@ class Fit:
         progress.worse += 1
         if mean < progress.best:
             progress.best, progress.best_step, progress.worse = mean, progress.step, 0
-            if self.ranks.first:
+            if self.world.is_main:
                 state = {"step": progress.step, "loss": mean}
                 write_checkpoint(self.run.folder / BEST, weights(self.model), state)
         progress.finished = progress.worse >= self.config.patience or progress.step >= self.steps
 
     def _save(self) -> None:
-        if not self.ranks.first:
+        if not self.world.is_main:
             return
         tensors = weights(self.model)
         for name, parameter in list(tensors.items()):
@@ -288,7 +288,7 @@ class Fit:
 
     def _write(self, event: str, task: str, value: float) -> None:
         self.losses[event, task] = value
-        if self.ranks.first:
+        if self.world.is_main:
             write_loss(self.run.folder, event, self.progress.step, task, value)
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def ahead(items: Iterator[T], most: int = 4) -> Iterator[T]:
+def prefetch(items: Iterator[T], most: int = 4) -> Iterator[T]:
     """Yield what a thread makes, at most so many ahead; the thread ends with the reader."""
     queue: Queue[T | BaseException] = Queue(most)
     stop = Event()

@@ -11,20 +11,20 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
-class Ranks:
+class World:
     """Which process this is, of how many."""
 
     rank: int = 0
-    count: int = 1
+    size: int = 1
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this one writes and speaks."""
         return self.rank == 0
 
     def sum_gradients(self, model: nn.Module) -> None:
         """Sum the gradients of all processes, in one message."""
-        if self.count == 1:
+        if self.size == 1:
             return
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()]
         flat = torch.cat([g.reshape(-1) for g in gradients])
@@ -36,25 +36,25 @@ class Ranks:
 
     def wait(self) -> None:
         """Wait until all have come here."""
-        if self.count > 1:
+        if self.size > 1:
             dist.barrier()
 
     def sum(self, values: Tensor) -> Tensor:
         """Return the sum of a tensor over all processes."""
-        if self.count > 1:
+        if self.size > 1:
             dist.all_reduce(values)
         return values
 
 
 @contextmanager
-def ranks(device: torch.device) -> Iterator[Ranks]:
+def join_world(device: torch.device) -> Iterator[World]:
     """Join the processes that torchrun started; alone without it."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
-        yield Ranks()
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World()
         return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Ranks(dist.get_rank(), count)
+        yield World(dist.get_rank(), size)
     finally:
         dist.destroy_process_group()

@@ -35,14 +35,14 @@ OWN_ITEM, T5_ITEM = "item_{}", "{}"  # the published targets are bare digits
 class Base:
     """A T5 with its tokenizer.
 
-    read: how many tokens have vectors of their own to be read by, 0 where those they are written
-    with serve; start: what is done to the whole model before training.
+    input_vocab_size: rows of a separate input embedding, 0 where the input shares T5's embedding
+    with the output; start: initialises the whole model before training.
     """
 
     t5: T5ForConditionalGeneration
     tokenizer: Any
     render: str
-    read: int
+    input_vocab_size: int
     id_digits: int | None
     init: str
     start: Callable[[Pod], None] | None = None

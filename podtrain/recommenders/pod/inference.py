@@ -9,7 +9,7 @@ from torch import Tensor
 
 from podprep.contract.errors import PodError
 from podprep.contract.shards import Shards
-from podtrain.data.stream import Batch, Reader
+from podtrain.data.stream import Batch, SampleTokenizer
 from podtrain.decode.beam import beam_items, beam_text
 from podtrain.decode.exact import score_candidates, score_catalogue
 from podtrain.decode.trie import Trie
@@ -29,7 +29,7 @@ class Asked:
     """A model with the catalogue it can name, on a device."""
 
     model: Pod
-    reader: Reader
+    reader: SampleTokenizer
     trie: Trie
     device: torch.device
     precision: str

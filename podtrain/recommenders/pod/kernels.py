@@ -12,7 +12,7 @@ from torch import Tensor
 LOSS_ROWS = 1_024  # target tokens whose logits are in memory at once
 
 
-class _ProjectedLoss(torch.autograd.Function):
+class _LinearCrossEntropy(torch.autograd.Function):
     """Projection and cross-entropy in one, with the gradients made on the way.
 
     The logits are made once, overwritten by their own gradient and dropped: a plain loss keeps
@@ -51,12 +51,12 @@ class _ProjectedLoss(torch.autograd.Function):
         return d_hidden * grads[0], d_weight * grads[0], None
 
 
-def projected_loss(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
     """Return the summed cross-entropy of `hidden @ weight.T` against labels; -100 is left out."""
     kept = labels >= 0
     if not torch.is_grad_enabled():  # a parameter wants gradients also where nobody takes them
         weight = weight.detach()
-    return _ProjectedLoss.apply(hidden[kept], weight, labels[kept])  # type: ignore[no-any-return, no-untyped-call]
+    return _LinearCrossEntropy.apply(hidden[kept], weight, labels[kept])  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Attention(torch.autograd.Function):

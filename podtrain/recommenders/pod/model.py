@@ -11,21 +11,21 @@ from transformers import T5ForConditionalGeneration
 from podprep.contract.errors import PodError
 from podprep.contract.schema import TASKS
 from podtrain.data.stream import Batch
-from podtrain.recommenders.pod.kernels import projected_loss
-from podtrain.recommenders.pod.t5 import decode, encode, pieces
+from podtrain.recommenders.pod.kernels import linear_cross_entropy
+from podtrain.recommenders.pod.t5 import decode, encode, micro_batches
 
 WHOLE_WORDS = 512  # ids a prompt can have (module.py:26); 1 user and 100 candidates are 101
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """A batch as tensors. ids, whole, mask: (samples, length); labels: (samples, target);
+    """A batch as tensors. ids, whole_word_ids, mask: (samples, length); labels: (samples, target);
     user: (samples,)."""
 
     task: str
     user: Tensor
     ids: Tensor
-    whole: Tensor
+    whole_word_ids: Tensor
     mask: Tensor
     labels: Tensor
 
@@ -36,14 +36,14 @@ class Inputs:
             task=batch.task,
             user=torch.from_numpy(batch.user_id).to(device, torch.long),
             ids=torch.from_numpy(batch.ids).to(device, torch.long),
-            whole=torch.from_numpy(batch.whole).to(device, torch.long),
+            whole_word_ids=torch.from_numpy(batch.whole_word_ids).to(device, torch.long),
             mask=torch.from_numpy(batch.mask).to(device),
             labels=torch.from_numpy(batch.labels).to(device),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
+class LeaveFoldOut:
     """What is added, in training, to the vectors of items that a user's prompt has.
 
     table: (1 + folds * items, d), row 0 zeros, then fold after fold; a user is in fold
@@ -65,17 +65,17 @@ class Apart:
 class Pod(nn.Module):
     """T5, composed: what stands before its encoder is ours, the rest is as it came.
 
-    `read`, where there is one, has the vectors of the tokens of prompts: a product is not read as
-    it is written, and users, the last tokens, are never written at all.
+    `input_embedding`, where there is one, embeds the tokens of prompts: an item's input vector
+    is not its output vector, and users, the last tokens, are never generated at all.
     """
 
     def __init__(
         self,
         t5: T5ForConditionalGeneration,
         *,
-        prompts: int = 3,
+        soft_prompt_length: int = 3,
         whole_words: bool = True,
-        read: int = 0,
+        input_vocab_size: int = 0,
         user_dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -84,20 +84,24 @@ class Pod(nn.Module):
         std = float(t5.shared.weight.detach().std())
         # the paper's uniform +-0.1 for prompts (module.py:25-28); as wide as the words' vectors,
         # since the encoder takes both alike
-        self.prompts = nn.Parameter(torch.randn(len(TASKS), prompts, d) * std)
-        self.whole = nn.Parameter(torch.randn(WHOLE_WORDS, d) * std) if whole_words else None
-        self.read = nn.Parameter(torch.randn(read, d) * std) if read else None
+        self.soft_prompts = nn.Parameter(torch.randn(len(TASKS), soft_prompt_length, d) * std)
+        self.whole_word_embeddings = (
+            nn.Parameter(torch.randn(WHOLE_WORDS, d) * std) if whole_words else None
+        )
+        self.input_embedding = (
+            nn.Parameter(torch.randn(input_vocab_size, d) * std) if input_vocab_size else None
+        )
         self.user_dropout = user_dropout
-        self._apart: Apart | None = None
+        self._leave_fold_out: LeaveFoldOut | None = None
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.prompts.device
+        return self.soft_prompts.device
 
-    def set_apart(self, apart: Apart) -> None:
-        """Read items otherwise while training: see `Apart`. It is no weight, and not kept."""
-        self._apart = replace(apart, table=apart.table.to(self.device))
+    def leave_fold_out(self, fold: LeaveFoldOut) -> None:
+        """Correct items' input vectors in training: see `LeaveFoldOut`. Not a weight, not saved."""
+        self._leave_fold_out = replace(fold, table=fold.table.to(self.device))
 
     def embed(self, x: Inputs) -> tuple[Tensor, Tensor]:
         """Return what the encoder reads, (samples, K + length, d), and its mask (1 at tokens).
@@ -110,20 +114,24 @@ class Pod(nn.Module):
             # users are the tokens that are never written; without one, the pad stands there
             hidden = torch.rand(len(ids), 1, device=ids.device) < self.user_dropout
             ids = ids.masked_fill(hidden & (ids >= self.t5.config.vocab_size), 0)
-        embedded = F.embedding(ids, self.t5.shared.weight if self.read is None else self.read)
-        if self.training and self._apart is not None:
-            embedded = embedded + self._apart.of(x)
-        if self.whole is not None:
-            longest = int(x.whole.max()) if x.whole.numel() else 0
+        embedded = F.embedding(
+            ids, self.t5.shared.weight if self.input_embedding is None else self.input_embedding
+        )
+        if self.training and self._leave_fold_out is not None:
+            embedded = embedded + self._leave_fold_out.of(x)
+        if self.whole_word_embeddings is not None:
+            longest = int(x.whole_word_ids.max()) if x.whole_word_ids.numel() else 0
             if longest >= WHOLE_WORDS:
                 raise PodError(
                     f"a prompt has {longest} ids, the model knows {WHOLE_WORDS - 1} places: "
                     "give fewer candidates or a shorter history"
                 )
             # row 0 is for what is no id: no vector
-            embedded = embedded + F.embedding(x.whole, self.whole) * (x.whole > 0).unsqueeze(-1)
-        k = self.prompts.shape[1]
-        prompt = self.prompts[TASKS.index(x.task)].expand(len(x.ids), -1, -1)
+            embedded = embedded + F.embedding(x.whole_word_ids, self.whole_word_embeddings) * (
+                x.whole_word_ids > 0
+            ).unsqueeze(-1)
+        k = self.soft_prompts.shape[1]
+        prompt = self.soft_prompts[TASKS.index(x.task)].expand(len(x.ids), -1, -1)
         mask = F.pad(x.mask, (k, 0), value=True)
         return torch.cat([prompt.to(embedded.dtype), embedded], dim=1), mask
 
@@ -132,12 +140,12 @@ class Pod(nn.Module):
         embedded, mask = self.embed(x)
         return encode(self.t5, embedded, mask), mask
 
-    def pieces(self, x: Inputs) -> Iterator[Inputs]:
+    def micro_batches(self, x: Inputs) -> Iterator[Inputs]:
         """Cut a batch for one forward and backward pass after another: loss and gradients are sums.
 
         Each is without the columns that are pads in all of its samples; a GPU takes it whole.
         """
-        cuts = list(pieces(self.t5, x.mask.shape[0], x.mask.shape[1], x.mask.device))
+        cuts = list(micro_batches(self.t5, x.mask.shape[0], x.mask.shape[1], x.mask.device))
         if len(cuts) == 1:
             yield x
             return
@@ -148,7 +156,7 @@ class Pod(nn.Module):
                 x,
                 user=x.user[cut],
                 ids=x.ids[cut, :prompt],
-                whole=x.whole[cut, :prompt],
+                whole_word_ids=x.whole_word_ids[cut, :prompt],
                 mask=x.mask[cut, :prompt],
                 labels=x.labels[cut, :target],
             )
@@ -164,7 +172,9 @@ class Pod(nn.Module):
         hidden = decode(self.t5, tokens, states, mask)
         if self.t5.config.scale_decoder_outputs:
             hidden = hidden * self.t5.config.d_model**-0.5
-        return projected_loss(hidden.flatten(0, 1), self.t5.lm_head.weight, x.labels.flatten())
+        return linear_cross_entropy(
+            hidden.flatten(0, 1), self.t5.lm_head.weight, x.labels.flatten()
+        )
 
 
 def _shifted(labels: Tensor, start: int) -> Tensor:

@@ -21,7 +21,7 @@ def pod_items(asked: Asked, batch: Batch, beams: int, n: int) -> tuple[Ints, Flo
     code draws without a seed is drawn by user here.
     """
     # a vocabulary whose items end without a sign is asked for as many tokens as they have
-    longest = ITEM_TOKENS if asked.reader.items_end else asked.reader.longest_item
+    longest = ITEM_TOKENS if asked.reader.items_need_end else asked.reader.longest_item
     texts, scores = asked.texts(batch, beams, n, limits=(1, longest))
     items = np.zeros((len(batch.user_id), n), np.int64)
     failed = 0

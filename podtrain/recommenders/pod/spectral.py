@@ -20,7 +20,7 @@ from transformers import T5ForConditionalGeneration
 
 from podprep.contract.shards import Shards
 from podtrain.data.interactions import Interactions
-from podtrain.recommenders.pod.model import Apart, Pod
+from podtrain.recommenders.pod.model import LeaveFoldOut, Pod
 
 # Chosen by NDCG@10 on Beauty's validation split, vectors alone with 128 dimensions: .0442 as they
 # stand; SPAN 3 and both ways alike .0399; without the weight log(1 + count) .0334.
@@ -42,19 +42,19 @@ Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Vectors:
-    """Vectors of items, (items, dims), mean square 1; zeros for items never bought in training.
+class ItemVectors:
+    """ItemVectors of items, (items, dims), mean square 1; zeros for items never bought in training.
 
-    read, written: from all training purchases; without: (folds, items, dims), what read would be
-    if the users of a fold (user id modulo folds) had bought nothing, less what it is.
+    input, output: from all training purchases; fold_deltas: (folds, items, dims), how `input` would
+    change if the users of a fold (user id modulo folds) had bought nothing.
     """
 
-    read: Tensor
-    written: Tensor
-    without: Tensor
+    input: Tensor
+    output: Tensor
+    fold_deltas: Tensor
 
     @classmethod
-    def of(cls, purchases: Interactions, dims: int, seed: int) -> "Vectors":
+    def of(cls, purchases: Interactions, dims: int, seed: int) -> "ItemVectors":
         """Factor the associations of a dataset's training purchases."""
         n = purchases.n_items
         rank = min(dims, n)
@@ -113,7 +113,7 @@ def _pairs(purchases: Interactions, fold: int | None) -> tuple[Integers, Integer
 
 
 @torch.no_grad()
-def start_from(model: Pod, vectors: Vectors, purchases: Interactions, first: int) -> None:
+def start_from(model: Pod, vectors: ItemVectors, purchases: Interactions, first: int) -> None:
     """Start a model as a recommender of neighbours; the items' tokens are `first` and after.
 
     Dimension 0 is kept from the items: words, prompts and users point that way and nowhere else,
@@ -121,21 +121,21 @@ def start_from(model: Pod, vectors: Vectors, purchases: Interactions, first: int
     passes on what the encoder read, all else is quiet: the first output is the mean of the items
     read, and its product with the items written is their rank.
     """
-    assert model.read is not None, "only bases of our own start so"
+    assert model.input_embedding is not None, "only bases of our own start so"
     t5, d = model.t5, model.t5.config.d_model
     aside = STD * d**0.5  # as long as an item's vector
-    items = slice(first, first + len(vectors.read))
-    for weight in (model.read, model.prompts, t5.shared.weight):
+    items = slice(first, first + len(vectors.input))
+    for weight in (model.input_embedding, model.soft_prompts, t5.shared.weight):
         nn.init.normal_(weight, std=NOISE)
-    if model.whole is not None:
-        nn.init.normal_(model.whole, std=NOISE)
-    model.read[:, 0] = model.prompts[..., 0] = t5.shared.weight[:, 0] = aside
-    model.read[items, 0] = 0
-    model.read[items, 1:] = vectors.read * STD
+    if model.whole_word_embeddings is not None:
+        nn.init.normal_(model.whole_word_embeddings, std=NOISE)
+    model.input_embedding[:, 0] = model.soft_prompts[..., 0] = t5.shared.weight[:, 0] = aside
+    model.input_embedding[items, 0] = 0
+    model.input_embedding[items, 1:] = vectors.input * STD
     bought = np.bincount(purchases.items[purchases.split == 0], minlength=purchases.n_items + 1)
     popularity = torch.from_numpy(np.log(bought[1:] + 0.5)).float()
     t5.shared.weight[items, 0] = (popularity - popularity.mean()) * STD
-    t5.shared.weight[items, 1:] = vectors.written * STD
+    t5.shared.weight[items, 1:] = vectors.output * STD
     for name, weight in t5.named_parameters():
         if name.endswith((".o.weight", ".wo.weight")):
             weight.mul_(QUIET)
@@ -154,20 +154,22 @@ def start_from(model: Pod, vectors: Vectors, purchases: Interactions, first: int
 
 
 @lru_cache(maxsize=1)
-def _vectors(folder: Path, sha256: str, dims: int, seed: int) -> Vectors:
+def _vectors(folder: Path, sha256: str, dims: int, seed: int) -> ItemVectors:
     shards = Shards.open(folder)
     assert shards.sha256 == sha256, "the dataset was open a moment ago"
-    return Vectors.of(Interactions.read(shards), dims, seed)
+    return ItemVectors.of(Interactions.read(shards), dims, seed)
 
 
-def vectors_of(shards: Shards, t5: T5ForConditionalGeneration, seed: int) -> Vectors:
+def vectors_of(shards: Shards, t5: T5ForConditionalGeneration, seed: int) -> ItemVectors:
     """Return a dataset's vectors for a T5, made once a process: to start from, and to set apart."""
     return _vectors(shards.folder, shards.sha256, t5.config.d_model - 1, seed)
 
 
-def set_apart(model: Pod, vectors: Vectors, first: int) -> None:
+def leave_fold_out(model: Pod, vectors: ItemVectors, first: int) -> None:
     """Have a model read, while it trains, items as they are without the user's own fold."""
-    folds, items, _ = vectors.without.shape
-    without = F.pad(vectors.without * STD, (1, 0)).flatten(0, 1)  # dimension 0 is not the items'
+    folds, items, _ = vectors.fold_deltas.shape
+    without = F.pad(vectors.fold_deltas * STD, (1, 0)).flatten(
+        0, 1
+    )  # dimension 0 is not the items'
     table = torch.cat([torch.zeros(1, without.shape[1]), without])  # row 0: what is no item
-    model.set_apart(Apart(table, folds, first, items))
+    model.leave_fold_out(LeaveFoldOut(table, folds, first, items))

@@ -18,16 +18,16 @@ from podtrain.recommenders.pod.kernels import attend, dropout, relu_dropout
 # Elements of the largest tensor on a CPU: what passes from one operation to the next is still near,
 # and no tensor is memory fresh from the system. 64 top-N prompts of 423 tokens at T5-small's size
 # took 1.7 times as long whole.
-PIECE = 1 << 22
+MICRO_BATCH_ELEMENTS = 1 << 22
 
 
-def pieces(
+def micro_batches(
     t5: T5ForConditionalGeneration, samples: int, length: int, device: torch.device
 ) -> Iterator[slice]:
-    """Cut samples of a length such that no layer makes more than `PIECE`; whole on a GPU."""
+    """Cut a batch so that no layer's output exceeds `MICRO_BATCH_ELEMENTS`; one cut on a GPU."""
     config: Any = t5.config
     widest = max(config.d_ff, config.num_heads * length, 1)
-    size = PIECE // (widest * max(length, 1)) if device.type == "cpu" else samples
+    size = MICRO_BATCH_ELEMENTS // (widest * max(length, 1)) if device.type == "cpu" else samples
     return (slice(start, start + max(size, 1)) for start in range(0, samples, max(size, 1)))
 
 
@@ -38,7 +38,7 @@ def encode(t5: T5ForConditionalGeneration, embedded: Tensor, mask: Tensor) -> Te
     """
     if torch.is_grad_enabled():
         return _encode(t5, embedded, mask)
-    cuts = list(pieces(t5, mask.shape[0], mask.shape[1], mask.device))
+    cuts = list(micro_batches(t5, mask.shape[0], mask.shape[1], mask.device))
     parts = [_encode(t5, embedded[cut], mask[cut]) for cut in cuts]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
