@@ -99,7 +99,7 @@ def operations(asked: Asked, samples: Samples, work: Work) -> float:
     """Count the floating-point operations of all samples that no way can do without."""
     config: Any = asked.model.t5.config
     d, inner, ff = config.d_model, config.num_heads * config.d_kv, config.d_ff
-    prompt = samples.prompts.ids.lengths + asked.model.prompts.shape[1]
+    prompt = samples.prompts.ids.lengths + asked.model.soft_prompts.shape[1]
     encoder = (prompt * (4 * d * inner + 2 * d * ff) + 2 * inner * prompt**2).sum()
     each = work.nodes / len(samples)  # nodes of a user
     # keys and values of the prompt, or the queries taken to its states
@@ -113,7 +113,7 @@ def operations(asked: Asked, samples: Samples, work: Work) -> float:
 
 def ours(asked: Asked, samples: Samples, way: Way) -> tuple[float, float]:
     """Return samples a second, and the operations of a sample."""
-    longest = int(samples.prompts.ids.lengths.max()) + asked.model.prompts.shape[1]
+    longest = int(samples.prompts.ids.lengths.max()) + asked.model.soft_prompts.shape[1]
     batches = list(samples.by_length(max(1, TOKENS // longest)))
     way(batches[-1])
     with counted() as work:
@@ -230,12 +230,12 @@ class Bench:
     def _options(self) -> dict[str, int]:
         """Say how an item is generated: an end is written where items are written with one."""
         reader = self.asked.reader
-        new = reader.longest_item + reader.items_end
+        new = reader.longest_item + reader.items_need_end
         return {"num_beams": BEAMS, "num_return_sequences": TOP, "max_new_tokens": new}
 
 
 def even(all_: int, n: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the n rows that `Reader.split` takes of all."""
+    """Return the n rows that `SampleTokenizer.split` takes of all."""
     return np.linspace(0, all_ - 1, n).astype(np.int64) if n < all_ else np.arange(all_)
 
 

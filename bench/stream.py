@@ -33,7 +33,7 @@ from podprep.recipe.inputs import Inputs as BuildInputs
 from podprep.recipe.options import BuildOptions
 from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
-from podtrain.data.stream import COLUMNS, Reader, TaskStream
+from podtrain.data.stream import COLUMNS, SampleTokenizer, TaskStream
 from podtrain.data.tokenizer import learn
 from podtrain.data.tokens import Tokens
 from podtrain.recommenders.pod.model import Inputs
@@ -94,7 +94,7 @@ def ours(stream: TaskStream) -> Callable[[], Iterator[dict[str, Tensor]]]:
             x = Inputs.of(batch, CPU)
             yield {
                 "ids": x.ids,
-                "whole": x.whole,
+                "whole_word_ids": x.whole_word_ids,
                 "mask": x.mask,
                 "labels": x.labels,
                 "user": x.user,
@@ -119,14 +119,14 @@ def least(shards: Shards, task: str, batches: list[dict[str, Tensor]]) -> float:
 def task_figures(shards: Shards, tokenizer: Any, task: str, ids: str) -> Iterator[Figure]:
     """Yield the figures of one task with one vocabulary; `ids` says how it cuts ids."""
     start = time.process_time()
-    reader = Reader(shards, Tokens(tokenizer, "item_{}"), tokenizer.eos_token_id)
+    reader = SampleTokenizer(shards, Tokens(tokenizer, "item_{}"), tokenizer.eos_token_id)
     stream = TaskStream(reader, task, BATCH, seed=0)
     run = ours(stream)
     batches = run()
     first = next(batches)
     cold = time.process_time() - start
     dataset = PromptDataset(shards, task, most=REFERENCE_ROWS[task])
-    closed = reader.items_end or task == "explanation"
+    closed = reader.items_need_end or task == "explanation"
     plain, plainer = (Collate(tokenizer, task, closed, whole_words=w) for w in (True, False))
     floor = least(shards, task, [first, *batches])
     runs = [

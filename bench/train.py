@@ -33,7 +33,7 @@ from podtrain.recommenders.pod.model import Inputs, Pod
 from podtrain.run import LAST, Run
 from podtrain.train.config import FitConfig
 from podtrain.train.loop import Fit, Progress
-from podtrain.train.world import Ranks
+from podtrain.train.world import World
 
 T = TypeVar("T")
 BATCH = 64
@@ -71,7 +71,7 @@ def operations(model: Pod, batch: Batch) -> float:
     that backward, no pads; keys and values of a prompt only where many queries ask."""
     config = model.t5.config
     d, inner, ff = config.d_model, config.num_heads * config.d_kv, config.d_ff
-    prompt = batch.mask.sum(1) + model.prompts.shape[1]
+    prompt = batch.mask.sum(1) + model.soft_prompts.shape[1]
     target = (batch.labels >= 0).sum(1)
     token = 4 * d * inner + 2 * d * ff  # multiplications of a token in a layer
     encoder = config.num_layers * (prompt * token + 2 * inner * prompt**2).sum()
@@ -86,7 +86,7 @@ def operations(model: Pod, batch: Batch) -> float:
 
 def ours(run: Run, shards: Shards, turns: int) -> tuple[Speed, float]:
     """Time podtrain's own loop; return the operations of a turn, too."""
-    fit = Fit(run, shards, Ranks(), CPU, lambda _: None, float("inf"))
+    fit = Fit(run, shards, World(), CPU, lambda _: None, float("inf"))
     found, count = {}, 0.0
     for task, stream in zip(fit.tasks, fit.streams, strict=True):
         batches, drawing = drawn(stream.batches())
@@ -106,7 +106,7 @@ def theirs(run: Run, shards: Shards, turns: int) -> Speed:
     reader = run.reader(shards)
     found = {}
     for task in run.config.tasks:
-        closed = reader.items_end or task == "explanation"
+        closed = reader.items_need_end or task == "explanation"
         samples = PromptDataset(shards, task, most=BATCH * DRAWN)
         collate = Collate(reader.tokens.tokenizer, task, closed)
         batches, drawing = drawn(loader(samples, collate, BATCH))
@@ -153,11 +153,16 @@ def by_length(run: Run, samples: int = 16) -> Iterator[Figure]:
             task="topn",
             user=torch.zeros(samples, dtype=torch.long),
             ids=torch.randint(3, words, (samples, length)),
-            whole=torch.zeros(samples, length, dtype=torch.long),
+            whole_word_ids=torch.zeros(samples, length, dtype=torch.long),
             mask=torch.ones(samples, length, dtype=torch.bool),
             labels=torch.randint(3, words, (samples, 1)),
         )
-        batch = {"ids": x.ids, "whole": x.whole, "mask": x.mask, "labels": x.labels}
+        batch = {
+            "ids": x.ids,
+            "whole_word_ids": x.whole_word_ids,
+            "mask": x.mask,
+            "labels": x.labels,
+        }
         yield Figure(
             part="training by length",
             work=f"{length} tokens",
@@ -169,8 +174,8 @@ def by_length(run: Run, samples: int = 16) -> Iterator[Figure]:
 
 
 def _pass(model: Pod, x: Inputs) -> None:
-    for piece in model.pieces(x):
-        model(piece).backward()
+    for micro_batch in model.micro_batches(x):
+        model(micro_batch).backward()
 
 
 def figures(shards: Shards, base: str, turns: int, work: Path) -> list[Figure]:

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -55,8 +56,16 @@ class Machine:
             size = int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
         else:
             raise PodError(f"--memory {memory}: give a size such as 512MB or 2GB")
-        cores = len(os.sched_getaffinity(0))
-        return cls(threads=cores if threads is None else threads, memory=size)
+        return cls(threads=usable_cores() if threads is None else threads, memory=size)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use, where the system tells; else how many exist."""
+    if sys.version_info >= (3, 13):
+        return os.process_cpu_count() or 1
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @cache

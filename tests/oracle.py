@@ -58,23 +58,23 @@ def core(bought: list[Purchase], k: int) -> list[Purchase]:
         bought = left
 
 
-def sequences(bought: list[Purchase], reading: str, seed: int) -> dict[str, list[Purchase]]:
+def sequences(bought: list[Purchase], protocol: str, seed: int) -> dict[str, list[Purchase]]:
     by_user: dict[str, list[Purchase]] = defaultdict(list)
     for p in bought:
         by_user[p[1]].append(p)
     for user, own in by_user.items():
         own.sort(
-            key=lambda p: (p[3], key(seed, "tie", user, p[2]) if reading == "clean" else "", p[0])
+            key=lambda p: (p[3], key(seed, "tie", user, p[2]) if protocol == "clean" else "", p[0])
         )
     return dict(by_user)
 
 
 def numbers(
-    rows: list[Row], ordered: dict[str, list[Purchase]], reading: str, seed: int
+    rows: list[Row], ordered: dict[str, list[Purchase]], protocol: str, seed: int
 ) -> tuple[list[str], list[str]]:
     """Return the users and the products in the order of their numbers."""
     items = {p[2] for own in ordered.values() for p in own}
-    if reading == "clean":
+    if protocol == "clean":
         return (
             sorted(ordered, key=lambda u: key(seed, "user", u)),
             sorted(items, key=lambda i: key(seed, "item", i)),

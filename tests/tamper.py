@@ -1,4 +1,4 @@
-"""Datasets changed so that their manifest agrees: only a law can find it."""
+"""Datasets changed so that their manifest agrees: only an invariant can find it."""
 
 import json
 from collections.abc import Callable

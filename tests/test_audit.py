@@ -1,4 +1,4 @@
-"""The leak suite: plain-Python figures, both readings, published folders, planted leaks."""
+"""The leak suite: plain-Python figures, both protocols, published folders, planted leaks."""
 
 import gzip
 import json
@@ -15,7 +15,7 @@ import pytest
 from podprep.audit.leaks import Audit, Figure, audit, audit_table, audit_words, sql_files
 from podprep.contract.errors import PodError
 from podprep.engine import Machine, sql_text
-from podprep.recipe.options import Duplicates, NegativeSampling, Reading
+from podprep.recipe.options import Duplicates, NegativeSampling, Protocol
 from podprep.report import print_tables
 from tests.conftest import SHARED, Build, Row, arithmetic_rows, needs_shared, review
 from tests.tamper import rewrite
@@ -141,15 +141,15 @@ def test_tied_neighbours_equal_plain_python(build_rows: Build) -> None:
     assert found.threshold == pytest.approx(0.5 + 2.5 / math.sqrt(len(tied)))
 
 
-# ------------------------------------------------------------------ both readings
+# ------------------------------------------------------------------ both protocols
 
 
-@pytest.mark.parametrize("reading", list(Reading))
-def test_pod_builds_leak_and_clean_builds_do_not(build_rows: Build, reading: Reading) -> None:
-    shards = build_rows(tasteful_rows(400, 1200, 0), reading=reading, core=1)
+@pytest.mark.parametrize("protocol", list(Protocol))
+def test_pod_builds_leak_and_clean_builds_do_not(build_rows: Build, protocol: Protocol) -> None:
+    shards = build_rows(tasteful_rows(400, 1200, 0), protocol=protocol, core=1)
     found = audit(shards, MACHINE)
     verdicts = {f.verdict for c in found.checks for f in c.figures}
-    if reading is Reading.POD:
+    if protocol is Protocol.POD:
         assert leaks(found) == LEAKS_OF_POD
         tied = figures(found, "tie order")["neighbours tied in time that ascend"]
         assert tied.value == 1
@@ -371,7 +371,7 @@ def test_the_table_names_every_check(built: Path, capsys: pytest.CaptureFixture[
     assert audit_words(found).startswith("No leak found")
 
 
-@pytest.mark.parametrize("name", sql_files("leak") + sql_files("law"))
+@pytest.mark.parametrize("name", sql_files("leak") + sql_files("invariant"))
 def test_every_file_says_what_it_asks(name: str) -> None:
     text = sql_text(f"audit/{name}")
     head = text.partition("\n\n")[0]

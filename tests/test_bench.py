@@ -71,7 +71,7 @@ def model_of(dropout: float = 0.0) -> Pod:
         vocab_size=50, d_model=24, d_kv=6, d_ff=40, num_layers=2, num_heads=3,
         dropout_rate=dropout, decoder_start_token_id=0,
     )  # fmt: skip
-    return Pod(T5ForConditionalGeneration(config), prompts=2, read=60)
+    return Pod(T5ForConditionalGeneration(config), soft_prompt_length=2, input_vocab_size=60)
 
 
 def batch_of(samples: int, prompt: int, target: int) -> Batch:
@@ -79,7 +79,7 @@ def batch_of(samples: int, prompt: int, target: int) -> Batch:
     return Batch(
         task="topn",
         ids=rng.integers(3, 60, (samples, prompt)).astype(np.int32),
-        whole=rng.integers(0, 4, (samples, prompt)).astype(np.int32),
+        whole_word_ids=rng.integers(0, 4, (samples, prompt)).astype(np.int32),
         mask=np.ones((samples, prompt), bool),
         labels=rng.integers(3, 50, (samples, target)),
         user_id=np.arange(samples, dtype=np.int32),
@@ -102,7 +102,7 @@ def test_operations_are_those_that_torch_counts(prompt: int, target: int) -> Non
 def test_the_reference_trains_the_same_thing(task: str) -> None:
     model, batch = model_of().train(), batch_of(5, 9, 3)
     x = replace(Inputs.of(batch, torch.device("cpu")), task=task)
-    theirs = {"ids": x.ids, "whole": x.whole, "mask": x.mask, "labels": x.labels}
+    theirs = {"ids": x.ids, "whole_word_ids": x.whole_word_ids, "mask": x.mask, "labels": x.labels}
     trainer = Trainer(model, lr=1e-3)
     before = [p.detach().clone() for p in model.parameters()]
     expected = model(x).detach() / batch.target_tokens

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podprep.engine import run_parallel, sql_text
-from podprep.recipe.explanations import load_lexicon
+from podprep.recipe.lexicon import load_lexicon
 from tests.test_explanations import made_up
 
 # words of every role, with what may stand around a feature; strap is one, backstrap is none

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from podprep.contract.errors import PodError
-from podtrain.model import checkpoint
+from podtrain.train import checkpoint
 from podtrain.train.checkpoint import load_weights, read_checkpoint, weights, write_checkpoint
 
 MEND = "copy the run again, or train it anew with podtrain fit"

@@ -96,9 +96,9 @@ ERRORS = {
         "is a file",
     ),
     "another dataset": (["build", "--dataset", "sample", "--seed", "9"], "--force"),
-    "show nothing": (["show", "nowhere"], "no dataset"),
-    "show no split": (["show", "shards", "--split", "dev"], "split=dev"),
-    "export nothing": (["export", "nowhere", "--format", "pod", "--to", "x"], "no dataset"),
+    "show nothing": (["show", "nowhere"], "not a dataset"),
+    "show no split": (["show", "shards", "--split", "dev"], "--split dev"),
+    "export nothing": (["export", "nowhere", "--format", "pod", "--to", "x"], "not a dataset"),
     "export into a file": (
         ["export", "shards", "--format", "pod", "--to", "data/sample.json.gz"],
         "cannot write",
@@ -154,10 +154,10 @@ assert not heavy, heavy
 
 
 @needs_shared
-@pytest.mark.parametrize("reading", ["clean", "pod"])
+@pytest.mark.parametrize("protocol", ["clean", "pod"])
 @pytest.mark.parametrize("dump", REAL_DUMPS)
-def test_real_dumps_build_in_both_readings(tmp_path: Path, dump: str, reading: str) -> None:
-    options = ["--compat", "pod"] if reading == "pod" else []
+def test_real_dumps_build_in_both_protocols(tmp_path: Path, dump: str, protocol: str) -> None:
+    options = ["--compat", "pod"] if protocol == "pod" else []
     raw = SHARED / "data" / "raw" / dump
     if "first" in dump:  # cut short: it has no 5-core
         options += ["--core", "2"]

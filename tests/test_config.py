@@ -22,7 +22,7 @@ from podprep.contract.shards import Shards
 from podtrain.cli import app
 from podtrain.commands.fit import fit as command
 from podtrain.data.tokenizer import learn
-from podtrain.model import bases
+from podtrain.recommenders.pod import bases
 from podtrain.recommenders.pod.bases import make_base
 from podtrain.recommenders.pod.model import Inputs, Pod
 from podtrain.run import LAST, Run
@@ -30,7 +30,7 @@ from podtrain.train import loop
 from podtrain.train.checkpoint import read_checkpoint
 from podtrain.train.config import FitConfig, load_config
 from podtrain.train.device import autocast, choose_device, choose_precision
-from podtrain.train.world import Ranks, ranks
+from podtrain.train.world import World, join_world
 from tests.test_fit import OTHER, SMALL, tiny_shards, train
 
 NAMES = [f.name for f in fields(FitConfig)]
@@ -269,13 +269,13 @@ def test_products_have_the_precision_named() -> None:
 
 def test_a_process_without_others_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with ranks(CPU) as own:
-        assert own == Ranks(0, 1)
-        assert own.first
+    with join_world(CPU) as own:
+        assert own == World(0, 1)
+        assert own.is_main
         own.wait()
     values = torch.ones(2)
     assert own.sum(values) is values
-    assert not Ranks(1, 2).first
+    assert not World(1, 2).is_main
 
 
 # Bases
@@ -327,7 +327,10 @@ def test_a_t5_from_a_folder_is_trained_from_where_it_stands(
     batch = next(run.reader(shards).split("topn", "valid").by_length(8))
     x = Inputs.of(batch, CPU)
     base = Pod(T5ForConditionalGeneration.from_pretrained(t5s / kind)).eval()
-    base.prompts, base.whole = begun[0].prompts, begun[0].whole
+    base.soft_prompts, base.whole_word_embeddings = (
+        begun[0].soft_prompts,
+        begun[0].whole_word_embeddings,
+    )
     assert begun[0].t5.config.dropout_rate == 0.25
     with torch.no_grad():
         assert base(x).item() == begun[0](x).item()

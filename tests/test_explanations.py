@@ -1,4 +1,4 @@
-"""Explanations: the laws of what the SQL chooses, and what --sentiment reads and refuses."""
+"""Explanations: the invariants of what the SQL chooses, and what --sentiment reads and refuses."""
 
 import builtins
 import datetime
@@ -17,7 +17,8 @@ import pytest
 
 from podprep.contract.errors import PodError
 from podprep.engine import sql_text
-from podprep.recipe.explanations import load_lexicon, read_sentiment
+from podprep.recipe.lexicon import load_lexicon
+from podprep.recipe.sentiment import read_sentiment
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "raw"
 DUMPS = ("All_Beauty_5.json.gz", "reviews_Musical_Instruments_first_5050.json.gz")
@@ -76,7 +77,9 @@ def lexicon() -> pa.Table:
     return load_lexicon()
 
 
-def check_laws(texts: list[str | None], found: Explained, features: list[tuple[Any, ...]]) -> None:
+def check_invariants(
+    texts: list[str | None], found: Explained, features: list[tuple[Any, ...]]
+) -> None:
     forms: dict[str, list[str]] = {}
     for feature, word, *_ in features:
         forms.setdefault(feature, []).append(word)
@@ -90,10 +93,10 @@ def check_laws(texts: list[str | None], found: Explained, features: list[tuple[A
         assert not re.search(r"http|www|&#|[?()\"]", sentence)
 
 
-def test_made_up_reviews_obey_the_laws(lexicon: pa.Table) -> None:
+def test_made_up_reviews_keep_the_invariants(lexicon: pa.Table) -> None:
     texts = made_up()
     found, features = explain(texts, lexicon)
-    check_laws(texts, found, features)
+    check_invariants(texts, found, features)
     assert {f for _, f, _ in found} >= {"handle", "strap", "zipper", "lid", "hinge"}
     assert len(found) > 0.4 * sum(bool(t and t.strip()) for t in texts)
     assert "It has a really nice handle." in {s for _, _, s in found}, "glued sentences part"
@@ -145,7 +148,7 @@ def test_half_of_the_reviews_of_a_real_dump_are_explained(lexicon: pa.Table, nam
     with gzip.open(SHARED / name, "rt", encoding="utf-8") as file:
         texts = [json.loads(line).get("reviewText") for line in file]
     found, features = explain(texts, lexicon, threads=2)
-    check_laws(texts, found, features)
+    check_invariants(texts, found, features)
     assert len(found) >= 0.5 * sum(bool(t and t.strip()) for t in texts)
 
 

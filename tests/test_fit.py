@@ -36,7 +36,7 @@ from podtrain.train import loop
 from podtrain.train.checkpoint import read_checkpoint, weights
 from podtrain.train.config import FitConfig
 from podtrain.train.loop import Report, fit
-from podtrain.train.world import Ranks, ranks
+from podtrain.train.world import World, join_world
 from tests.conftest import arithmetic_rows, write_dump
 
 SMALL = FitConfig(base="tiny", batch_size=8, epochs=2, lr=3e-3, precision="fp32", device="cpu")
@@ -71,7 +71,7 @@ def one_thread() -> Iterator[None]:
 
 
 def train(folder: Path, shards: Shards, config: FitConfig = SMALL, **more: Any) -> Run:
-    return fit(folder, config, shards, more.pop("ranks", Ranks()), lambda _: None, **more)
+    return fit(folder, config, shards, more.pop("world", World()), lambda _: None, **more)
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -212,7 +212,7 @@ def work(folder: Path, shards: Path, config: FitConfig, rank: int, count: int, p
         if count == 1:
             time.sleep(0.02 if report.step < 8 else 600)
 
-    with ranks(torch.device("cpu")) as own:
+    with join_world(torch.device("cpu")) as own:
         seconds = 0 if count == 1 else 300
         fit(folder, config, Shards.open(shards), own, watch, save_seconds=seconds)
 
@@ -391,14 +391,14 @@ def test_items_that_start_from_purchases_move_slowly(
     with pytest.raises(StoppedError):
         train(tmp_path, shards, config)
     first = int(Run.open(tmp_path).tokens().items(1).values[0])
-    items = torch.zeros(len(moved["read"]), dtype=torch.bool)
+    items = torch.zeros(len(moved["input_embedding"]), dtype=torch.bool)
     items[first : first + shards.n_items] = True
     share = 1.0 if init == "random" else loop.ITEM_RATE
-    for name in ("read", "t5.shared.weight"):
+    for name in ("input_embedding", "t5.shared.weight"):
         mine = items[: len(moved[name])]
         assert moved[name][mine].max().item() == pytest.approx(share * 0.01, rel=0.02)
         assert moved[name][~mine].max().item() == pytest.approx(0.01, rel=0.02)
-    assert moved["prompts"].max().item() == pytest.approx(0.01, rel=0.02)
+    assert moved["soft_prompts"].max().item() == pytest.approx(0.01, rel=0.02)
 
 
 # Validation, the best weights, the end
@@ -431,10 +431,10 @@ def test_training_stops_when_validation_has_had_enough_and_keeps_the_best(
     assert (state["step"], state["loss"]) == (means[3]["step"], 3.0)
     assert best.keys() == at[3].keys()
     assert all(torch.equal(best[name], value) for name, value in at[3].items())
-    assert not torch.equal(best["whole"], at[5]["whole"])
+    assert not torch.equal(best["whole_word_embeddings"], at[5]["whole_word_embeddings"])
     last, progress = read_checkpoint(tmp_path / LAST)
     assert progress["finished"]
-    assert torch.equal(last["whole"], at[5]["whole"])
+    assert torch.equal(last["whole_word_embeddings"], at[5]["whole_word_embeddings"])
     assert "no more gain), best mean validation loss 3.0000 at step 24" in run.summary()
 
 
@@ -499,7 +499,7 @@ def test_a_rate_that_is_too_high_is_told(
 
 def test_who_watches_is_told_how_far(shards: Shards, tmp_path: Path) -> None:
     told: list[Report] = []
-    fit(tmp_path, SMALL, shards, Ranks(), told.append)
+    fit(tmp_path, SMALL, shards, World(), told.append)
     assert [(r.step, r.steps, r.epoch) for r in told] == [(12, 24, 1.0), (24, 24, 2.0)]
     assert set(told[-1].losses) == {*VALID, *(("train", task) for task in TASKS)}
     assert all(r.samples_per_second > 0 for r in told)
@@ -590,7 +590,7 @@ def test_prompts_and_whole_words_are_read(shards: Shards, tmp_path: Path) -> Non
     batch = next(run.reader(shards).split("topn", "valid").by_length(4))
     x = Inputs.of(batch, torch.device("cpu"))
     losses = {}
-    for taken in ("nothing", "prompts", "whole", "read"):
+    for taken in ("nothing", "soft_prompts", "whole_word_embeddings", "input_embedding"):
         model = run.model()
         with torch.no_grad():
             if taken != "nothing":
@@ -659,7 +659,7 @@ def test_a_task_that_has_no_samples_is_told(shards: Shards, tmp_path: Path) -> N
         (None, "is no run .*make one with podtrain fit"),
         ("{", "is damaged: train again"),
         ("[]", "is damaged: train again"),
-        ('{"run_version": 99}', "has version 99, this podtrain reads 1: train again"),
+        ('{"run_version": 99}', "has version 99, this podtrain reads 2: train again"),
     ],
 )
 def test_a_folder_that_holds_no_run_is_told(

@@ -13,7 +13,7 @@ from podprep.contract.errors import PodError
 from podprep.engine import Machine
 from podprep.exchange.exports import export_dataset
 from podprep.exchange.imports import folder_inputs, import_folder
-from podprep.recipe.options import Reading
+from podprep.recipe.options import Protocol
 from podprep.recipe.templates import load_templates
 from tests.conftest import Build, Row, arithmetic_rows, review, write_dump
 
@@ -54,9 +54,9 @@ def stage(shards: Path, name: str) -> dict[str, Any]:
 # ------------------------------------------------------------------ there and back
 
 
-@pytest.mark.parametrize("reading", list(Reading))
-def test_pod_there_and_back_is_the_same_catalogue(build_rows: Build, reading: Reading) -> None:
-    shards = build_rows(arithmetic_rows(), reading=reading, negatives=5, rounds=2, seed=3)
+@pytest.mark.parametrize("protocol", list(Protocol))
+def test_pod_there_and_back_is_the_same_catalogue(build_rows: Build, protocol: Protocol) -> None:
+    shards = build_rows(arithmetic_rows(), protocol=protocol, negatives=5, rounds=2, seed=3)
     folder = exported(shards, "pod")
     back = imported(folder, "pod", negatives=5, rounds=2, seed=3)
     for name in ("users", "items", "explanations"):
@@ -73,9 +73,9 @@ def test_pod_there_and_back_is_the_same_catalogue(build_rows: Build, reading: Re
     }
 
 
-@pytest.mark.parametrize("reading", list(Reading))
+@pytest.mark.parametrize("protocol", list(Protocol))
 def test_recbole_there_and_back_is_the_same_dataset(
-    build_rows: Build, tmp_path: Path, reading: Reading
+    build_rows: Build, tmp_path: Path, protocol: Protocol
 ) -> None:
     meta = write_dump(
         tmp_path / "meta",
@@ -85,8 +85,8 @@ def test_recbole_there_and_back_is_the_same_dataset(
         ],
     )
     options: dict[str, Any] = {"tasks": ("sequential", "topn"), "negatives": 5, "seed": 3}
-    shards = build_rows(arithmetic_rows(), reading=reading, metadata=meta, **options)
-    back = imported(exported(shards, "recbole"), "recbole", reading=reading, **options)
+    shards = build_rows(arithmetic_rows(), protocol=protocol, metadata=meta, **options)
+    back = imported(exported(shards, "recbole"), "recbole", protocol=protocol, **options)
     files = {p.relative_to(shards) for p in shards.rglob("*.parquet")}
     assert files == {p.relative_to(back) for p in back.rglob("*.parquet")}
     for file in files - {Path("catalog/explanations.parquet")}:

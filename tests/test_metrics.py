@@ -16,7 +16,7 @@ from sklearn.metrics import ndcg_score, top_k_accuracy_score
 from podprep.contract.errors import PodError
 from podtrain.metrics import text
 from podtrain.metrics.ranking import (
-    Ranks,
+    TargetRanks,
     per_user,
     pod_ranking_metrics,
     rank_lists,
@@ -96,7 +96,7 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
 
 
 def test_names_are_those_that_the_views_ask_for() -> None:
-    names = list(ranking_metrics(Ranks(np.array([0]), np.array([1]))))
+    names = list(ranking_metrics(TargetRanks(np.array([0]), np.array([1]))))
     assert names == ["hit@1", "ndcg@1", "hit@5", "ndcg@5", "hit@10", "ndcg@10"]
 
 
@@ -156,7 +156,7 @@ def test_the_published_count_differs_only_where_a_hit_is_repeated() -> None:
 def test_nobody_to_evaluate_is_an_error() -> None:
     nobody = np.zeros(0, np.int64)
     with pytest.raises(PodError, match="no user"):
-        ranking_metrics(Ranks(nobody, nobody))
+        ranking_metrics(TargetRanks(nobody, nobody))
     with pytest.raises(PodError, match="no user"):
         pod_ranking_metrics([], [])
 

@@ -19,10 +19,10 @@ from transformers import T5Config, T5ForConditionalGeneration
 from podprep.contract.errors import PodError
 from podprep.contract.tasks import TASKS
 from podtrain.data.interactions import Interactions
-from podtrain.model import kernels, spectral, t5
-from podtrain.recommenders.pod.kernels import attend, dropout, projected_loss, relu_dropout
-from podtrain.recommenders.pod.model import WHOLE_WORDS, Apart, Inputs, Pod
-from podtrain.recommenders.pod.spectral import Vectors, set_apart, start_from
+from podtrain.recommenders.pod import kernels, spectral, t5
+from podtrain.recommenders.pod.kernels import attend, dropout, linear_cross_entropy, relu_dropout
+from podtrain.recommenders.pod.model import WHOLE_WORDS, Inputs, LeaveFoldOut, Pod
+from podtrain.recommenders.pod.spectral import ItemVectors, leave_fold_out, start_from
 from podtrain.recommenders.pod.t5 import decode
 from podtrain.train.checkpoint import weights
 
@@ -55,7 +55,12 @@ def small_t5(kind: str, dropout: float = 0.0, layers: int = 2) -> T5ForCondition
 def pod(
     kind: str = "scaled", prompts: int = 3, whole_words: bool = True, read: int = WORDS + USERS
 ) -> Pod:
-    return Pod(small_t5(kind), prompts=prompts, whole_words=whole_words, read=read)
+    return Pod(
+        small_t5(kind),
+        soft_prompt_length=prompts,
+        whole_words=whole_words,
+        input_vocab_size=read,
+    )
 
 
 def some_inputs(
@@ -71,7 +76,7 @@ def some_inputs(
         task=task,
         user=torch.from_numpy(rng.integers(1, 100, samples)),
         ids=torch.from_numpy(rng.integers(2, tokens, (samples, length))),
-        whole=torch.from_numpy(whole),
+        whole_word_ids=torch.from_numpy(whole),
         mask=torch.from_numpy(mask),
         labels=torch.from_numpy(labels),
     )
@@ -79,14 +84,14 @@ def some_inputs(
 
 def slowly_embedded(model: Pod, x: Inputs) -> Tensor:
     """[P; X + w], token by token."""
-    table = model.t5.shared.weight if model.read is None else model.read
+    table = model.t5.shared.weight if model.input_embedding is None else model.input_embedding
     rows = []
-    for ids, whole in zip(x.ids.tolist(), x.whole.tolist(), strict=True):
-        row = list(model.prompts[TASKS.index(x.task)])
+    for ids, whole in zip(x.ids.tolist(), x.whole_word_ids.tolist(), strict=True):
+        row = list(model.soft_prompts[TASKS.index(x.task)])
         for token, place in zip(ids, whole, strict=True):
             vector = table[token]
-            if model.whole is not None and place > 0:
-                vector = vector + model.whole[place]
+            if model.whole_word_embeddings is not None and place > 0:
+                vector = vector + model.whole_word_embeddings[place]
             row.append(vector)
         rows.append(torch.stack(row))
     return torch.stack(rows)
@@ -94,7 +99,7 @@ def slowly_embedded(model: Pod, x: Inputs) -> Tensor:
 
 def theirs(model: Pod, x: Inputs) -> Tensor:
     """The loss that transformers gives for the same vectors, mask and labels."""
-    prompts = torch.ones(len(x.mask), model.prompts.shape[1], dtype=torch.bool)
+    prompts = torch.ones(len(x.mask), model.soft_prompts.shape[1], dtype=torch.bool)
     mask = torch.cat([prompts, x.mask], 1)
     out = model.t5(inputs_embeds=slowly_embedded(model, x), attention_mask=mask, labels=x.labels)
     return out.loss * (x.labels >= 0).sum()
@@ -145,8 +150,8 @@ def test_the_encoder_reads_prompts_then_words_plus_places(whole_words: bool) -> 
 def test_a_user_is_trained_on_items_as_they_are_without_his_fold() -> None:
     folds, first, items = 3, 10, 20
     table = torch.cat([torch.zeros(1, D), torch.randn(folds * items, D)])
-    model = Pod(small_t5("scaled"), read=WORDS + USERS)
-    model.set_apart(Apart(table, folds, first, items))
+    model = Pod(small_t5("scaled"), input_vocab_size=WORDS + USERS)
+    model.leave_fold_out(LeaveFoldOut(table, folds, first, items))
     x = some_inputs("topn", 7, tokens=WORDS + USERS)
     expected = slowly_embedded(model, x).detach()
     torch.testing.assert_close(model.eval().embed(x)[0], expected, rtol=0, atol=0)
@@ -161,7 +166,7 @@ def test_a_user_is_trained_on_items_as_they_are_without_his_fold() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_users_are_hidden_from_a_share_of_sequential_prompts_in_training(share: float) -> None:
     """The pad is read in their place."""
-    model = Pod(small_t5("scaled"), read=WORDS + USERS, user_dropout=share)
+    model = Pod(small_t5("scaled"), input_vocab_size=WORDS + USERS, user_dropout=share)
     x = some_inputs("sequential", 400, length=6, tokens=WORDS + USERS)
     x.ids[:, 2] = WORDS + 1
     shown = model.eval().embed(x)[0]
@@ -180,7 +185,7 @@ def test_users_are_hidden_from_a_share_of_sequential_prompts_in_training(share: 
 def test_a_task_reads_its_own_prompts_only() -> None:
     model = pod()
     for task in TASKS:
-        (gradient,) = torch.autograd.grad(model(some_inputs(task, 3)), [model.prompts])
+        (gradient,) = torch.autograd.grad(model(some_inputs(task, 3)), [model.soft_prompts])
         touched = gradient.abs().sum((1, 2)) > 0
         assert touched.tolist() == [t == task for t in TASKS]
     x = some_inputs("sequential", 3)
@@ -193,7 +198,7 @@ def test_tokens_are_read_by_vectors_of_their_own_and_users_never_written() -> No
     model, x = pod(), some_inputs("topn", 4, tokens=WORDS + USERS)
     x.ids[:, 0] = torch.tensor([0, 2, 2, 5]) + WORDS
     x.labels[:, 1:] = -100  # so that the decoder reads its start alone
-    read, written = torch.autograd.grad(model(x), [model.read, model.t5.shared.weight])
+    read, written = torch.autograd.grad(model(x), [model.input_embedding, model.t5.shared.weight])
     seen = torch.bincount(x.ids[x.mask], minlength=WORDS + USERS) > 0
     assert torch.equal(read.abs().sum(1) > 0, seen)
     assert (written.abs().sum(1) > 0).all()  # every token could have been written
@@ -202,9 +207,9 @@ def test_tokens_are_read_by_vectors_of_their_own_and_users_never_written() -> No
 
 def test_a_prompt_of_too_many_ids_is_refused() -> None:
     x = some_inputs("topn", 2)
-    x.whole[1, 3] = WHOLE_WORDS - 1
+    x.whole_word_ids[1, 3] = WHOLE_WORDS - 1
     assert pod()(x) > 0
-    x.whole[1, 3] = WHOLE_WORDS
+    x.whole_word_ids[1, 3] = WHOLE_WORDS
     with pytest.raises(PodError, match=r"512 ids.* 511 .*fewer candidates"):
         pod()(x)
     assert pod(whole_words=False)(x) > 0
@@ -214,7 +219,7 @@ def test_a_prompt_of_too_many_ids_is_refused() -> None:
 def test_a_sample_is_the_same_in_any_batch_and_any_padding() -> None:
     model = pod().eval()
     full = some_inputs("explanation", 32, length=14, tokens=WORDS + USERS)
-    cells = ("ids", "whole", "mask", "labels")
+    cells = ("ids", "whole_word_ids", "mask", "labels")
 
     def inputs(users: Tensor, *arrays: Tensor) -> Inputs:
         return Inputs("explanation", users, *arrays)
@@ -246,13 +251,15 @@ def test_a_sample_is_the_same_in_any_batch_and_any_padding() -> None:
 
 def test_half_precision_is_near() -> None:
     model, x = pod("unscaled").train(), some_inputs("sequential", 6)
-    exact = torch.autograd.grad(model(x), [model.whole, model.t5.shared.weight])
+    exact = torch.autograd.grad(model(x), [model.whole_word_embeddings, model.t5.shared.weight])
     with torch.autocast("cpu", torch.bfloat16):
         loss = model(x)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, model(x), rtol=2e-2, atol=0)
     for near, far in zip(
-        torch.autograd.grad(loss, [model.whole, model.t5.shared.weight]), exact, strict=True
+        torch.autograd.grad(loss, [model.whole_word_embeddings, model.t5.shared.weight]),
+        exact,
+        strict=True,
     ):
         assert F.cosine_similarity(near.flatten(), far.flatten(), dim=0) > 0.9
 
@@ -290,9 +297,9 @@ def test_projected_loss_equals_cross_entropy(
     expected = F.cross_entropy(hidden @ weight.T, target, reduction="sum")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "LOSS_ROWS", rows)
-        loss = projected_loss(hidden, weight, target)
+        loss = linear_cross_entropy(hidden, weight, target)
         with torch.no_grad():
-            assert projected_loss(hidden, weight, target).item() == loss.item()
+            assert linear_cross_entropy(hidden, weight, target).item() == loss.item()
     torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=1e-5 * scale)
     # logits are made in single precision
     for a, b in zip(
@@ -305,7 +312,7 @@ def test_projected_loss_equals_cross_entropy(
 
 def test_a_loss_of_pads_alone_is_nothing() -> None:
     hidden, weight = torch.randn(3, 4, requires_grad=True), torch.randn(7, 4, requires_grad=True)
-    loss = projected_loss(hidden, weight, torch.full((3,), -100))
+    loss = linear_cross_entropy(hidden, weight, torch.full((3,), -100))
     loss.backward()
     assert loss.item() == 0
     assert hidden.grad is not None
@@ -316,7 +323,8 @@ def test_a_loss_of_pads_alone_is_nothing() -> None:
 def test_compiled_it_is_the_same() -> None:
     """Traced and differentiated as torch.compile does, run without its code generator."""
     plain, dropping = (
-        Pod(small_t5("unscaled", rate, layers=1), read=WORDS).train() for rate in (0.0, 0.3)
+        Pod(small_t5("unscaled", rate, layers=1), input_vocab_size=WORDS).train()
+        for rate in (0.0, 0.3)
     )
     x = some_inputs("explanation", 4)
     parameters = list(plain.parameters())
@@ -474,8 +482,10 @@ def test_pieces_of_a_batch_have_its_loss_and_gradients(
     whole = model(x)
     expected = torch.autograd.grad(whole, parameters, materialize_grads=True)
     states = model.encode(x)[0].detach()
-    monkeypatch.setattr(t5, "PIECE", 12 * 3 * 12 * 2)  # 12 tokens, 3 heads that see 12
-    parts = list(model.pieces(x))
+    monkeypatch.setattr(
+        t5, "MICRO_BATCH_ELEMENTS", 12 * 3 * 12 * 2
+    )  # 12 tokens, 3 heads that see 12
+    parts = list(model.micro_batches(x))
     assert [len(p.ids) for p in parts] == [2, 2, 2, 2, 1]
     assert any(p.ids.shape[1] < x.ids.shape[1] for p in parts)
     losses = [model(part) for part in parts]
@@ -546,25 +556,25 @@ def test_vectors_factor_the_information_of_pairs(seed: int, more: int) -> None:
     """
     items = 11
     histories, dims = random_histories(seed, 12, items), items + more
-    found = Vectors.of(purchases(histories, items), dims, 0)
+    found = ItemVectors.of(purchases(histories, items), dims, 0)
     expected = plain_information(histories, items)
     scale = items * dims / np.linalg.svd(expected)[1].sum()  # mean square 1
-    products = (found.read @ found.written.T).numpy()
+    products = (found.input @ found.output.T).numpy()
     np.testing.assert_allclose(products, expected * scale, atol=1e-4 * dims)
-    assert found.without.shape == (spectral.FOLDS, items, dims)
-    for fold, without in enumerate(found.without):
+    assert found.fold_deltas.shape == (spectral.FOLDS, items, dims)
+    for fold, without in enumerate(found.fold_deltas):
         others = [h for user, h in enumerate(histories, 1) if user % spectral.FOLDS != fold]
-        products = ((found.read + without) @ found.written.T).numpy()
+        products = ((found.input + without) @ found.output.T).numpy()
         expected = plain_information(others, items)
         np.testing.assert_allclose(products, expected * scale, atol=1e-4 * dims)
-    for vectors in (found.read, found.written):
+    for vectors in (found.input, found.output):
         assert vectors.shape == (items, dims)
         assert not vectors[:, items:].any()
 
 
 def test_items_bought_together_lie_together() -> None:
-    vectors = Vectors.of(purchases(clustered()), 6, 0)
-    read, written = vectors.read, vectors.written
+    vectors = ItemVectors.of(purchases(clustered()), 6, 0)
+    read, written = vectors.input, vectors.output
     for one, other in ((read, read), (written, written), (read, written)):
         cosines = F.normalize(one[:24], dim=1) @ F.normalize(other[:24], dim=1).T
         cosines.fill_diagonal_(-2)
@@ -579,8 +589,8 @@ def test_items_bought_together_lie_together() -> None:
 
 def test_vectors_are_a_function_of_training_purchases_alone() -> None:
     def vectors(histories: Histories) -> Tensor:
-        found = Vectors.of(purchases(histories), 6, 0)
-        return torch.cat([found.read[None], found.written[None], found.without])
+        found = ItemVectors.of(purchases(histories), 6, 0)
+        return torch.cat([found.input[None], found.output[None], found.fold_deltas])
 
     histories = clustered()
     found = vectors(histories)
@@ -594,9 +604,9 @@ def test_vectors_are_a_function_of_training_purchases_alone() -> None:
 
 
 def test_users_with_one_training_purchase_give_no_vectors() -> None:
-    vectors = Vectors.of(purchases([[1, 2, 3], [2, 3, 1]], 3), 4, 0)
-    assert torch.equal(vectors.read, torch.zeros(3, 4))
-    assert torch.equal(vectors.written, torch.zeros(3, 4))
+    vectors = ItemVectors.of(purchases([[1, 2, 3], [2, 3, 1]], 3), 4, 0)
+    assert torch.equal(vectors.input, torch.zeros(3, 4))
+    assert torch.equal(vectors.output, torch.zeros(3, 4))
 
 
 FIRST = 5  # the token of item 1
@@ -608,8 +618,8 @@ def started(histories: Histories) -> Pod:
         vocab_size=FIRST + ITEMS, d_model=16, d_kv=8, d_ff=24, num_layers=2, num_heads=2,
         dropout_rate=0.0, decoder_start_token_id=0, tie_word_embeddings=False,
     )  # fmt: skip
-    model = Pod(T5ForConditionalGeneration(config), read=FIRST + ITEMS + USERS)
-    vectors = Vectors.of(purchases(histories), 15, 0)
+    model = Pod(T5ForConditionalGeneration(config), input_vocab_size=FIRST + ITEMS + USERS)
+    vectors = ItemVectors.of(purchases(histories), 15, 0)
     start_from(model, vectors, purchases(histories), FIRST)
     return model.eval()
 
@@ -649,15 +659,15 @@ def test_a_model_that_has_read_no_item_starts_with_what_sells() -> None:
 
 def test_a_started_model_is_trained_on_the_purchases_of_others() -> None:
     """What is read of an item is made as at the start, but without the user's fold."""
-    model, vectors = started(clustered()), Vectors.of(purchases(clustered()), 15, 0)
-    set_apart(model, vectors, FIRST)
+    model, vectors = started(clustered()), ItemVectors.of(purchases(clustered()), 15, 0)
+    leave_fold_out(model, vectors, FIRST)
     users = torch.arange(1, 10)
     items = torch.tensor([1, 8, 9, ITEMS]).repeat(len(users), 1)
     ids = F.pad(items + FIRST - 1, (1, 1), value=2)  # words before and after
     read = Inputs("topn", users, ids, 0 * ids, ids > 0, 0 * ids)
     embedded, at_rest = model.train().embed(read)[0][:, 3:], model.eval().embed(read)[0][:, 3:]
     expected = torch.stack(
-        [vectors.without[int(user) % spectral.FOLDS][items[0] - 1] for user in users]
+        [vectors.fold_deltas[int(user) % spectral.FOLDS][items[0] - 1] for user in users]
     )
     torch.testing.assert_close((embedded - at_rest)[:, 1:-1, 1:], expected * spectral.STD)
     assert torch.equal(embedded[..., 0], at_rest[..., 0])

@@ -1,4 +1,4 @@
-"""The build against plain Python, and the laws that hold for every dataset."""
+"""The build against plain Python, and the invariants that hold for every dataset."""
 
 import gzip
 import json
@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from podprep.contract.errors import PodError
-from podprep.recipe.options import Duplicates, NegativeSampling, Reading, Task
+from podprep.recipe.options import Duplicates, NegativeSampling, Protocol, Task
 from podprep.recipe.templates import load_templates
 from tests import oracle
 from tests.conftest import SHARED, Build, Row, arithmetic_rows, needs_shared, review, write_dump
 
 EPOCH = datetime(1970, 1, 1)  # (times of a dataset are UTC without saying so)
-READINGS = list(Reading)
-BOTH = pytest.mark.parametrize("reading", READINGS)
+PROTOCOLS = list(Protocol)
+BOTH = pytest.mark.parametrize("protocol", PROTOCOLS)
 
 
 def catalog(shards: Path, name: str) -> list[Row]:
@@ -61,17 +61,20 @@ slow = settings(
 @slow
 @given(bought=histories)
 def test_core_ties_numbers_and_split_equal_plain_python(
-    build_rows: Build, bought: list[tuple[int, int, int]], reading: Reading, duplicates: Duplicates
+    build_rows: Build,
+    bought: list[tuple[int, int, int]],
+    protocol: Protocol,
+    duplicates: Duplicates,
 ) -> None:
     rows = [review(f"U{u}", f"I{i}", day) for u, i, day in bought]
     core = oracle.core(oracle.purchases(rows, duplicates), 3)
-    options = {"reading": reading, "duplicates": duplicates, "core": 3, "negatives": 2, "seed": 5}
+    options = {"protocol": protocol, "duplicates": duplicates, "core": 3, "negatives": 2, "seed": 5}
     if not core:
         with pytest.raises(PodError, match="no 3-core is left"):
             build_rows(rows, **options)
         return
-    ordered = oracle.sequences(core, reading, 5)
-    users, items = oracle.numbers(rows, ordered, reading, 5)
+    ordered = oracle.sequences(core, protocol, 5)
+    users, items = oracle.numbers(rows, ordered, protocol, 5)
     shards = build_rows(rows, **options, tasks=("sequential", "topn"), rounds=1)
     assert [r["reviewer_id"] for r in catalog(shards, "users")] == users
     assert [r["asin"] for r in catalog(shards, "items")] == items
@@ -112,10 +115,10 @@ def test_negatives_equal_plain_python(build_rows: Build) -> None:
         assert row["item_ids"] == [item for item in drawn if item not in own][:4]
 
 
-# ------------------------------------------------------------------ laws
+# ------------------------------------------------------------------ invariants
 
 
-def check_laws(shards: Path) -> None:
+def check_invariants(shards: Path) -> None:
     """Everything the contract promises of any dataset, from its files alone."""
     manifest = manifest_of(shards)
     inputs, options = manifest["inputs"], manifest["inputs"]["options"]
@@ -213,27 +216,27 @@ def check_sample(
 @pytest.mark.parametrize("sampling", list(NegativeSampling))
 @slow
 @given(bought=histories, seed=st.integers(0, 9), core=st.integers(1, 3))
-def test_every_dataset_keeps_the_laws(
+def test_every_dataset_keeps_the_invariants(
     build_rows: Build,
     bought: list[tuple[int, int, int]],
     seed: int,
     core: int,
-    reading: Reading,
+    protocol: Protocol,
     sampling: NegativeSampling,
 ) -> None:
     rows = [review(f"U{u}", f"I{i}", day) for u, i, day in bought]
-    options = {"reading": reading, "seed": seed, "core": core, "negatives": 5, "rounds": 2}
-    if not oracle.core(oracle.purchases(rows, "first" if reading == "clean" else "all"), core):
+    options = {"protocol": protocol, "seed": seed, "core": core, "negatives": 5, "rounds": 2}
+    if not oracle.core(oracle.purchases(rows, "first" if protocol == "clean" else "all"), core):
         with pytest.raises(PodError, match="-core is left"):
             build_rows(rows, **options)
         return
-    check_laws(build_rows(rows, **options, negative_sampling=sampling))
+    check_invariants(build_rows(rows, **options, negative_sampling=sampling))
 
 
 @BOTH
-def test_a_larger_dataset_keeps_the_laws(build_rows: Build, reading: Reading) -> None:
+def test_a_larger_dataset_keeps_the_invariants(build_rows: Build, protocol: Protocol) -> None:
     rows = arithmetic_rows(users=60, items=40, length=30)
-    check_laws(build_rows(rows, reading=reading, rounds=3, negatives=9))
+    check_invariants(build_rows(rows, protocol=protocol, rounds=3, negatives=9))
 
 
 def test_time_negatives_existed_by_then(build_rows: Build) -> None:
@@ -273,8 +276,8 @@ def test_training_negatives_avoid_the_test_item_only_as_pod(build_rows: Build) -
     """The absence leak: as pod a user's held-out items are never negatives; clean they may be."""
     rows = arithmetic_rows(users=40, items=20, length=6)
     seen = {}
-    for reading in READINGS:
-        shards = build_rows(rows, reading=reading, rounds=6, negatives=6, tasks=("topn",))
+    for protocol in PROTOCOLS:
+        shards = build_rows(rows, protocol=protocol, rounds=6, negatives=6, tasks=("topn",))
         held = {
             (r["user_id"], r["item_id"])
             for r in catalog(shards, "interactions")
@@ -286,10 +289,10 @@ def test_training_negatives_avoid_the_test_item_only_as_pod(build_rows: Build) -
             for item in row["candidates"]
             if item != row["item_id"]
         )
-        seen[reading] = drawn[True] / drawn.total()
-    assert seen[Reading.POD] == 0
+        seen[protocol] = drawn[True] / drawn.total()
+    assert seen[Protocol.POD] == 0
     # 2 of the 16 products that are no training purchases: an eighth
-    assert seen[Reading.CLEAN] == pytest.approx(1 / 8, abs=0.02)
+    assert seen[Protocol.CLEAN] == pytest.approx(1 / 8, abs=0.02)
 
 
 # ------------------------------------------------------------------ what draws and options do
@@ -329,7 +332,7 @@ def test_every_template_and_every_segment_is_drawn(build_rows: Build) -> None:
 
 
 CHANGES: dict[str, Any] = {
-    "reading": "pod",
+    "protocol": "pod",
     "tasks": ("topn",),
     "seed": 1,
     "core": 7,
@@ -359,11 +362,11 @@ def files_of(shards: Path) -> dict[str, str]:
 
 @BOTH
 def test_same_bytes_whatever_the_threads_and_the_memory(
-    build_rows: Build, reading: Reading
+    build_rows: Build, protocol: Protocol
 ) -> None:
     rows = arithmetic_rows(users=50, items=40, length=12)
     runs = [
-        build_rows(rows, reading=reading, rounds=2, negatives=9, threads=threads, memory=memory)
+        build_rows(rows, protocol=protocol, rounds=2, negatives=9, threads=threads, memory=memory)
         for threads, memory in ((1, 512 << 20), (2, 512 << 20), (2, 4 << 30), (3, 4 << 30))
     ]
     manifests = [manifest_of(run) for run in runs]
@@ -531,7 +534,7 @@ def test_explanations_from_outside_take_the_place_of_mined_ones(
     text = "".join(json.dumps(line) + "\n" for line in [*lines, again, stranger])
     path.write_text(text + "not JSON\n", encoding="utf-8")
     shards = build_rows(rows, sentiment=path)
-    check_laws(shards)
+    check_invariants(shards)
     got = {(r["user_id"], r["item_id"]): r["sentence"] for r in catalog(shards, "explanations")}
     users = {r["reviewer_id"]: r["user_id"] for r in catalog(shards, "users")}
     items = {r["asin"]: r["item_id"] for r in catalog(shards, "items")}
@@ -557,7 +560,7 @@ def test_the_users_own_templates_make_the_prompts(build_rows: Build, tmp_path: P
         encoding="utf-8",
     )
     shards = build_rows(arithmetic_rows(), templates=load_templates(path), rounds=2)
-    check_laws(shards)
+    check_invariants(shards)
     for task in Task:
         prompts = {r["prompt"].startswith("Mine: ") for r in samples(shards, task, "train")}
         assert prompts == {True, False}
@@ -571,16 +574,16 @@ def test_the_users_own_templates_make_the_prompts(build_rows: Build, tmp_path: P
     [("All_Beauty_5.json.gz", 5), ("reviews_Musical_Instruments_first_5050.json.gz", 3)],
 )
 def test_real_dumps_equal_plain_python(
-    build_rows: Build, dump: str, core: int, reading: Reading
+    build_rows: Build, dump: str, core: int, protocol: Protocol
 ) -> None:
     path = SHARED / "data" / "raw" / dump
     with gzip.open(path, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
-    kept = oracle.core(oracle.purchases(rows, "first" if reading == "clean" else "all"), core)
-    ordered = oracle.sequences(kept, reading, 0)
-    users, items = oracle.numbers(rows, ordered, reading, 0)
-    shards = build_rows(path, reading=reading, core=core, rounds=1)
-    check_laws(shards)
+    kept = oracle.core(oracle.purchases(rows, "first" if protocol == "clean" else "all"), core)
+    ordered = oracle.sequences(kept, protocol, 0)
+    users, items = oracle.numbers(rows, ordered, protocol, 0)
+    shards = build_rows(path, protocol=protocol, core=core, rounds=1)
+    check_invariants(shards)
     got: dict[int, list[int]] = {}
     for row in catalog(shards, "interactions"):
         got.setdefault(row["user_id"], []).append(row["item_id"])

@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from podprep import cli
-from podprep.ask.prompt import _statements
 from podprep.ask.query import answer, ready_questions
+from podprep.ask.repl import _statements
 from podprep.ask.warehouse import closed_warehouse, open_warehouse, shell_sql
 from podprep.engine import Machine
-from podprep.recipe.options import Reading, Task
+from podprep.recipe.options import Protocol, Task
 from tests.conftest import Build, Row, arithmetic_rows
 
 Ask = Callable[..., list[Row]]
@@ -279,7 +279,7 @@ def test_exposure_of_negatives_against_plain_python(build_rows: Build, ask: Ask)
     assert sum(r["expected"] for r in exposed) == pytest.approx(times.total())
     assert all(abs(r["deviations"]) < 4 for r in exposed)
 
-    pod = build_rows(arithmetic_rows(), negatives=6, rounds=5, reading=Reading.POD)
+    pod = build_rows(arithmetic_rows(), negatives=6, rounds=5, protocol=Protocol.POD)
     for shards, low, high in ((clean, 0.8, 1.2), (pod, 0, 0)):
         for row in ask(shards, "--name", "heldout-exposure"):
             assert low <= row["ratio"] <= high
@@ -604,7 +604,7 @@ def test_a_question_too_large_spills_and_leaves_nothing(
 
 ERRORS: dict[str, tuple[list[str], str]] = {
     "no shards": (["query"], "name a dataset"),
-    "no such shards": (["query", "nowhere", "SELECT 1"], "no dataset"),
+    "no such shards": (["query", "nowhere", "SELECT 1"], "not a dataset"),
     "no such run": (["query", "SHARDS", "SELECT 1", "--run", "nowhere"], "no run nowhere"),
     "no view": (["query", "SHARDS", "FROM usr"], "choose from"),
     "no run given": (["query", "SHARDS", "FROM predictions"], "--run"),
@@ -621,7 +621,7 @@ ERRORS: dict[str, tuple[list[str], str]] = {
     "into no folder": (["query", "SHARDS", "SELECT 1", "--out", "no/x.csv"], "No such file"),
     "little memory": (["query", "SHARDS", "SELECT 1", "--memory", "9MB"], "at least 512MB"),
     "no rows": (["query", "SHARDS", "SELECT 1", "--rows", "-1"], "--rows -1"),
-    "views of nothing": (["shell-setup", "nowhere"], "no dataset"),
+    "views of nothing": (["shell-setup", "nowhere"], "not a dataset"),
     "views into the shards": (["shell-setup", "SHARDS", "--to", "SHARDS/v.sql"], "only read"),
 }
 

@@ -38,7 +38,7 @@ def copied(sample: Shards, tmp_path: Path) -> Path:
 def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(
-            PodError, match=r"is no dataset .*: make one with podprep build"
+            PodError, match=r"is not a dataset .*: make one with podprep build"
         ) as error:
             Shards.open(folder)
         assert str(error.value).startswith(str(folder))

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from podprep.contract.errors import PodError
 from podprep.contract.tasks import SPLITS
 from podprep.contract.shards import Shards
-from podtrain import rules
 from podtrain.data.interactions import Interactions
-from podtrain.metrics.ranking import Ranks, per_user, ranks_of
+from podtrain.metrics.ranking import TargetRanks, per_user, ranks_of
+from podtrain.recommenders import baselines as rules
 from podtrain.recommenders.baselines import RULES, Rules
 from tests.conftest import Build, arithmetic_rows, needs_shared
 from tests.test_published import BEAUTY
@@ -213,7 +213,7 @@ def test_the_published_numbering_names_the_held_out_item() -> None:
     figures = {"max+1": (0.0441, 0.0441, 0.0441), "last+1": (0.0442, 0.0501, 0.0479)}
     for rule, (hr1, hr5, ndcg10) in figures.items():
         ranks = counted.rank(rule, "test")
-        named = Ranks(ranks.above, np.where(ranks.equal == 1, 1, 0))
+        named = TargetRanks(ranks.above, np.where(ranks.equal == 1, 1, 0))
         got = [per_user(named, k)[which].mean() for k, which in ((1, 0), (5, 0), (10, 1))]
         assert got == pytest.approx([hr1, hr5, ndcg10], abs=5e-5)
         added = per_user(ranks, 10)[0].mean() - per_user(named, 10)[0].mean()

@@ -65,7 +65,7 @@ def test_what_is_no_dataset_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.tex").write_text("years")
     (tmp_path / "file").write_text("x")
-    with pytest.raises(PodError, match="no dataset"):
+    with pytest.raises(PodError, match="not a dataset"):
         make(tmp_path / "home", force=True)
     with pytest.raises(PodError, match="is a file"):
         make(tmp_path / "file", force=True)
@@ -126,7 +126,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 def test_reading_refuses_another_version_and_a_damaged_manifest(tmp_path: Path) -> None:
-    with pytest.raises(PodError, match=r"no dataset .* podprep build"):
+    with pytest.raises(PodError, match=r"not a dataset .* podprep build"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text('{"schema_version": 99}')
     with pytest.raises(PodError, match="version 99, this podprep reads 1"):

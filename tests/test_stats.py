@@ -208,7 +208,7 @@ def test_stats_prints_tables_and_json_and_writes_the_page(shards: Path, tmp_path
     assert list(file.parent.iterdir()) == [file]
     found: dict[str, Any] = json.loads(run("stats", shards, "--json"))
     assert {*QUERIES, "manifest"} == found.keys()
-    assert "no dataset" in run("stats", tmp_path, code=1)
+    assert "not a dataset" in run("stats", tmp_path, code=1)
     assert "only read" in run("stats", shards, "--html", shards / "stats.html", code=1)
     with pytest.raises(PodError, match="is a folder"):
         write_page(found, tmp_path)

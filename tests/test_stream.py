@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 from itertools import chain, islice
 from pathlib import Path
@@ -30,7 +31,7 @@ from podprep.recipe.options import BuildOptions
 from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
 from podtrain.data import stream
-from podtrain.data.stream import Batch, Reader, Samples, TaskStream, prefix_free
+from podtrain.data.stream import Batch, Samples, SampleTokenizer, TaskStream, prefix_free
 from podtrain.data.tokenizer import learn
 from podtrain.data.tokens import Ragged, Tokens, ragged
 from podtrain.recommenders.pod.model import Inputs as ModelInputs
@@ -64,13 +65,13 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Shards:
     return build_sample(tmp_path_factory.mktemp("sample"))
 
 
-def reader_of(shards: Shards, id_digits: int = 0) -> Reader:
+def reader_of(shards: Shards, id_digits: int = 0) -> SampleTokenizer:
     tokenizer, _ = learn(shards, shards.tasks, id_digits)
-    return Reader(shards, Tokens(tokenizer, "item_{}"), END)
+    return SampleTokenizer(shards, Tokens(tokenizer, "item_{}"), END)
 
 
 @pytest.fixture(scope="module")
-def readers(sample: Shards, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
+def readers(sample: Shards, tmp_path_factory: pytest.TempPathFactory) -> dict[str, SampleTokenizer]:
     """Of the first training samples of the sample, in files and row groups of several sizes."""
     tokens, made = reader_of(sample).tokens, {}
     for name, (part_rows, group_rows, _) in CUTS.items():
@@ -84,15 +85,18 @@ def readers(sample: Shards, tmp_path_factory: pytest.TempPathFactory) -> dict[st
                     path = sample_path(task, "train", round_, part)
                     rows = [table.slice(first, part_rows)]
                     file = write_parquet(folder, path, SCHEMAS[task], rows, group_rows)
-                    manifest["files"][path] = {"rows": file.rows, "sha256": file.sha256}
+                    entry = asdict(file)
+                    manifest["files"][entry.pop("path")] = entry
         write_manifest(folder, manifest)
-        made[name] = Reader(Shards.open(folder), tokens, END)
+        made[name] = SampleTokenizer(Shards.open(folder), tokens, END)
     return made
 
 
 @pytest.fixture(params=CUTS)
 def make(
-    request: pytest.FixtureRequest, readers: dict[str, Reader], monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    readers: dict[str, SampleTokenizer],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Make:
     """Return a function that makes a stream over one of the cuts."""
     monkeypatch.setattr(stream, "WINDOW_ROWS", CUTS[request.param][2])
@@ -107,27 +111,29 @@ def samples_of(batch: Batch) -> list[Sample]:
         n, target = int(batch.mask[row].sum()), batch.labels[row]
         assert batch.mask[row, :n].all()
         assert not batch.ids[row, n:].any()
-        assert not batch.whole[row, n:].any()
+        assert not batch.whole_word_ids[row, n:].any()
         m = int((target != -100).sum())
         assert (target[m:] == -100).all()
         who = int(batch.user_id[row]), int(batch.item_id[row])
-        tokens = (a.tolist() for a in (batch.ids[row, :n], batch.whole[row, :n], target[:m]))
+        tokens = (
+            a.tolist() for a in (batch.ids[row, :n], batch.whole_word_ids[row, :n], target[:m])
+        )
         found.append((*who, *tokens))
     if found:  # no column without a token
         longest = [max(len(sample[i]) for sample in found) for i in (2, 3, 4)]
-        arrays = (batch.ids, batch.whole, batch.labels)
+        arrays = (batch.ids, batch.whole_word_ids, batch.labels)
         assert [a.shape for a in arrays] == [(len(found), n) for n in longest]
     return found
 
 
-def plainly(reader: Reader, table: pa.Table, closed: bool) -> list[Sample]:
+def plainly(reader: SampleTokenizer, table: pa.Table, closed: bool) -> list[Sample]:
     """The samples of a table: prompts and targets tokenised whole."""
     found = []
     for row in table.to_pylist():
         explained = "history" not in row and "candidates" not in row
         texts = [row["prompt"], row["target"] if explained else f"item_{row['item_id']}"]
         ids, target = reader.tokens.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        whole = reader.tokens.prompts(texts[:1]).whole.row(0).tolist()
+        whole = reader.tokens.prompts(texts[:1]).whole_word_ids.row(0).tolist()
         found.append((row["user_id"], row["item_id"], ids, whole, target + [END] * closed))
     return found
 
@@ -138,7 +144,7 @@ def epochs(made: TaskStream, n: int) -> list[list[Batch]]:
 
 
 @cache
-def first_batches(reader: Reader, task: str, n: int) -> list[Batch]:
+def first_batches(reader: SampleTokenizer, task: str, n: int) -> list[Batch]:
     """A stream of seed 0 that nothing interrupts."""
     return list(islice(TaskStream(reader, task, 4, 0).batches(), n))
 
@@ -150,7 +156,7 @@ def users(batches: list[Batch]) -> list[int]:
 @pytest.mark.parametrize("task", TASKS)
 def test_an_epoch_has_every_sample_of_its_round_once(make: Make, task: str) -> None:
     made = make(task)
-    reader, closed = made.reader, task == "explanation"
+    reader, closed = made.tokenizer, task == "explanation"
     tables = [reader.shards.sample_table(task, "train", round_) for round_ in range(ROUNDS)]
     rounds = [Counter(map(str, plainly(reader, table, closed))) for table in tables]
     for epoch, batches in enumerate(epochs(made, 2 * ROUNDS)):
@@ -190,7 +196,7 @@ def test_stopped_and_shared_work_is_the_same_work(
 ) -> None:
     """Any worker's and any rank's share, from any batch of more than four epochs on."""
     worker, rank = (data.draw(st.integers(0, n - 1)) for n in (workers, ranks))
-    whole = first_batches(make(task).reader, task, 66)
+    whole = first_batches(make(task).tokenizer, task, 66)
     own = whole[start + worker :: workers]
     shared = make(task).batches(start + worker, workers, rank, ranks)
     for batch in own:
@@ -246,12 +252,12 @@ def test_few_pads(
 def test_an_item_is_closed_only_where_another_begins_so(sample: Shards, id_digits: int) -> None:
     reader = reader_of(sample, id_digits)
     items = reader.tokens.items(sample.n_items)
-    assert reader.items_end == (id_digits == 1)  # item_1 and item_12; 3 digits hold all 239
+    assert reader.items_need_end == (id_digits == 1)  # item_1 and item_12; 3 digits hold all 239
     assert reader.longest_item == (3 if id_digits == 1 else 1)
     for task in TASKS:
-        closed = reader.items_end or task == "explanation"
+        closed = reader.items_need_end or task == "explanation"
         table = sample.sample_table(task, "test").slice(0, 40)
-        read = reader.read(task, table)
+        read = reader.tokenize(task, table)
         batch = read.batch(np.arange(len(read)), place=True)
         assert samples_of(batch) == plainly(reader, table, closed)
         assert np.array_equal(batch.rows, np.arange(len(read)))
@@ -265,11 +271,11 @@ def test_an_item_is_closed_only_where_another_begins_so(sample: Shards, id_digit
 def test_batches_equal_those_of_the_reference(sample: Shards, task: str, id_digits: int) -> None:
     """What bench/stream.py is measured against makes the same tensors of the same samples."""
     reader, rows = reader_of(sample, id_digits), np.arange(40, 100)
-    closed = reader.items_end or task == "explanation"
+    closed = reader.items_need_end or task == "explanation"
     dataset = PromptDataset(sample, task)
     expected = Collate(reader.tokens.tokenizer, task, closed)([dataset[i] for i in rows.tolist()])
     table = sample.sample_table(task, "train")
-    found = ModelInputs.of(reader.read(task, table).batch(rows), torch.device("cpu"))
+    found = ModelInputs.of(reader.tokenize(task, table).batch(rows), torch.device("cpu"))
     for name, tensor in expected.items():
         assert torch.equal(getattr(found, name), tensor), name
     drawn = [
@@ -286,7 +292,7 @@ def test_a_long_explanation_is_cut_and_still_ends(sample: Shards) -> None:
     words = [0, 1, stream.TARGET_TOKENS - 2, stream.TARGET_TOKENS - 1, stream.TARGET_TOKENS, 300]
     texts = [" ".join(["great"] * n) for n in words]
     table = sample.sample_table("explanation", "train").slice(0, len(words)).drop_columns("target")
-    read = reader.read("explanation", table.append_column("target", pa.array(texts)))
+    read = reader.tokenize("explanation", table.append_column("target", pa.array(texts)))
     [great] = reader.tokens.texts(["great"]).row(0).tolist()
     for row, n in enumerate(words):
         kept = min(n, stream.TARGET_TOKENS - 1)
@@ -330,7 +336,7 @@ def test_a_part_of_a_split_is_an_even_choice(sample: Shards, most: int) -> None:
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("most", [1, 2, 3, 13, 37, 49, 50, 51])
 def test_an_even_choice_does_not_depend_on_the_files(
-    readers: dict[str, Reader], cut: str, most: int
+    readers: dict[str, SampleTokenizer], cut: str, most: int
 ) -> None:
     shards, columns = readers[cut].shards, ["item_id", "user_id"]
     whole = readers["one window"].shards.sample_table("topn", "train", 1).select(columns)
@@ -340,7 +346,7 @@ def test_an_even_choice_does_not_depend_on_the_files(
 
 
 def test_a_stream_without_samples_is_refused(
-    readers: dict[str, Reader], monkeypatch: pytest.MonkeyPatch
+    readers: dict[str, SampleTokenizer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = readers["one window"]
     lacking = {k: v for k, v in reader.shards.manifest["files"].items() if "topn" not in k}
@@ -357,7 +363,11 @@ def test_only_what_is_read_is_hashed_and_before_it_is_used(
     shutil.copytree(sample.folder, folder)
     shards = Shards.open(folder)
     first, second = (shards.sample_files("topn", "train", n)[0] for n in range(ROUNDS))
-    reader, opened, open_file = Reader(shards, reader_of(sample).tokens, END), [], Shards.open_file
+    reader, opened, open_file = (
+        SampleTokenizer(shards, reader_of(sample).tokens, END),
+        [],
+        Shards.open_file,
+    )
 
     def noting(self: Shards, name: str) -> pq.ParquetFile:
         opened.append(name)
@@ -392,7 +402,9 @@ def test_a_footer_that_does_not_agree_is_refused_at_once(
         path.write_bytes(path.read_bytes()[:-40])
     else:
         pq.write_table(pq.ParquetFile(path).read().slice(1), path)
-    made = TaskStream(Reader(Shards.open(folder), reader_of(sample).tokens, END), "topn", 64, 0)
+    made = TaskStream(
+        SampleTokenizer(Shards.open(folder), reader_of(sample).tokens, END), "topn", 64, 0
+    )
     with pytest.raises(PodError, match="is missing" if harm == "missing" else "was changed"):
         made.batches_in_epoch(1)
 

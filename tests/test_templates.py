@@ -62,12 +62,17 @@ BAD = {
     "stray brace": (GOOD.replace("{history}", "{history} }"), "no other braces"),
     "format tricks": (GOOD.replace("{history}", "{history!r}"), "once each"),
     "looks like an id": (GOOD.replace("{item}", "item_5 {item}"), "must not contain"),
+    "a comma at an id": (
+        GOOD.replace("{user} {history}", "{user}, {history}"),
+        "put a space before",
+    ),
+    "glued ids": (GOOD.replace("{user} {candidates}", "{user}{candidates}"), "a space before"),
     "two bare": (GOOD + GOOD.replace('"s"', '"s2"'), "2 templates with bare"),
     "no bare": (GOOD.replace("bare = true", ""), "0 templates with bare"),
     "unknown task": (GOOD.replace('"topn"', '"top-n"'), "task must be one of"),
     "unknown key": (GOOD.replace("bare =", "naked ="), "unknown key 'naked'"),
     "id twice": (
-        GOOD + '[[template]]\nid = "s"\ntask = "topn"\ntext = "{user}{candidates}"',
+        GOOD + '[[template]]\nid = "s"\ntask = "topn"\ntext = "{user} {candidates}"',
         "twice",
     ),
 }

@@ -22,7 +22,7 @@ from podprep.contract.shards import Shards
 from podprep.recipe.templates import load_templates
 from podtrain.data import tokenizer as learning
 from podtrain.data.tokenizer import END, MARK, PAD, UNKNOWN, default_id_digits, learn
-from podtrain.data.tokens import Prompts, Tokens
+from podtrain.data.tokens import TokenizedPrompts, Tokens
 from tests.conftest import Build, arithmetic_rows
 from tests.test_stream import build_sample
 
@@ -101,9 +101,9 @@ def whole_words(tokenizer: Any, prompt: str) -> list[int]:
     return numbers
 
 
-def rows(prompts: Prompts) -> list[tuple[list[int], list[int]]]:
-    assert len(prompts.ids) == len(prompts.whole)
-    both = (prompts.ids, prompts.whole)
+def rows(prompts: TokenizedPrompts) -> list[tuple[list[int], list[int]]]:
+    assert len(prompts.ids) == len(prompts.whole_word_ids)
+    both = (prompts.ids, prompts.whole_word_ids)
     return [(both[0].row(i).tolist(), both[1].row(i).tolist()) for i in range(len(prompts.ids))]
 
 

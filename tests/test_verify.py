@@ -1,4 +1,4 @@
-"""Every law fails when its fault is planted, and only a sound dataset passes."""
+"""Every invariant fails when its fault is planted, and only a sound dataset passes."""
 
 import json
 import shutil
@@ -11,12 +11,12 @@ import typer
 from typer.testing import CliRunner
 
 from podprep.audit.rebuild import Sources, rebuild
-from podprep.audit.verify import Law, faults_words, laws_table, verify
+from podprep.audit.verify import Invariant, faults_words, invariants_table, verify
 from podprep.commands.audit import register
 from podprep.contract.errors import PodError
 from podprep.engine import Machine
 from podprep.recipe.inputs import Inputs
-from podprep.recipe.options import BuildOptions, NegativeSampling, Reading
+from podprep.recipe.options import BuildOptions, NegativeSampling, Protocol
 from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
 from podprep.report import print_tables
@@ -33,8 +33,8 @@ def silent(*_: object) -> None:
     pass
 
 
-def broken(laws: list[Law]) -> set[str]:
-    return {law.name for law in laws if law.faults}
+def broken(invariants: list[Invariant]) -> set[str]:
+    return {invariant.name for invariant in invariants if invariant.faults}
 
 
 def part(task: str, split: str, round_: int = 0) -> str:
@@ -62,33 +62,33 @@ def shards(built: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("reading", "sampling"),
+    ("protocol", "sampling"),
     [
-        (Reading.CLEAN, NegativeSampling.TIME),
-        (Reading.CLEAN, NegativeSampling.POPULARITY),
-        (Reading.POD, NegativeSampling.UNIFORM),
+        (Protocol.CLEAN, NegativeSampling.TIME),
+        (Protocol.CLEAN, NegativeSampling.POPULARITY),
+        (Protocol.POD, NegativeSampling.UNIFORM),
     ],
 )
 def test_every_build_is_sound(
-    build_rows: Build, reading: Reading, sampling: NegativeSampling
+    build_rows: Build, protocol: Protocol, sampling: NegativeSampling
 ) -> None:
     rows = arithmetic_rows(20, 15, 6)
     rows += [{**r, "unixReviewTime": 86_400 * 300} for r in rows[:9]]  # bought again
     tasks = ("sequential", "topn") if sampling is NegativeSampling.TIME else ("explanation",)
     options: dict[str, Any] = {"tasks": tasks, "negatives": 5, "core": 2, "rounds": 2}
-    made = build_rows(rows, reading=reading, negative_sampling=sampling, **options)
+    made = build_rows(rows, protocol=protocol, negative_sampling=sampling, **options)
     assert broken(verify(made, MACHINE)) == set()
 
 
 def test_a_sound_dataset_passes_wherever_it_lies(
     shards: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    laws = verify(shards, MACHINE)
-    assert broken(laws) == set()
-    print_tables(laws_table(shards, laws))
+    invariants = verify(shards, MACHINE)
+    assert broken(invariants) == set()
+    print_tables(invariants_table(shards, invariants))
     shown = capsys.readouterr().out
-    assert all(law.name in shown and law.words for law in laws)
-    assert faults_words(laws) == f"Everything holds: {len(laws)} laws."
+    assert all(invariant.name in shown and invariant.words for invariant in invariants)
+    assert faults_words(invariants) == f"Everything holds: {len(invariants)} invariants."
 
 
 # ------------------------------------------------------------------ bytes
@@ -100,8 +100,8 @@ def test_one_flipped_byte_in_any_file_is_found(shards: Path) -> None:
         data = path.read_bytes()
         at = (0, len(data) // 2, len(data) - 1)[n % 3]
         path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        laws = verify(shards, MACHINE)
-        assert laws[1].examples == [f"{path.relative_to(shards)} was changed"]
+        invariants = verify(shards, MACHINE)
+        assert invariants[1].examples == [f"{path.relative_to(shards)} was changed"]
         path.write_bytes(data)
     assert broken(verify(shards, MACHINE)) == set()
 
@@ -112,21 +112,21 @@ def test_missing_longer_and_foreign_files_are_found(shards: Path) -> None:
         file.write(b"\0")
     (shards / "samples" / "notes.txt").write_text("mine")
     (shards / "link").symlink_to(shards / "nowhere")
-    laws = verify(shards, MACHINE)
-    assert [f.partition(" has ")[0] for f in laws[1].examples] == [
+    invariants = verify(shards, MACHINE)
+    assert [f.partition(" has ")[0] for f in invariants[1].examples] == [
         ITEMS,
         "rejects.parquet is missing",
         "link is not in the manifest",
         "samples/notes.txt is not in the manifest",
     ]
-    assert laws[1].faults == 4
-    assert all(law.skipped == "mend the files first" for law in laws[3:])
+    assert invariants[1].faults == 4
+    assert all(invariant.skipped == "mend the files first" for invariant in invariants[3:])
 
 
 EDITS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     "seed": ("order", lambda m: m["inputs"].update(seed=1)),
-    "reading": ("manifest", lambda m: m["inputs"].update(reading="pod")),
-    "no such reading": ("manifest", lambda m: m["inputs"].update(reading="mine")),
+    "protocol": ("manifest", lambda m: m["inputs"].update(reading="pod")),
+    "no such protocol": ("manifest", lambda m: m["inputs"].update(reading="mine")),
     "option": ("samples", lambda m: m["inputs"]["options"].update(rounds=3)),
     "impossible option": ("manifest", lambda m: m["inputs"]["options"].update(core=0)),
     "core": ("core", lambda m: m["inputs"]["options"].update(core=8)),
@@ -145,9 +145,9 @@ EDITS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
 
 @pytest.mark.parametrize("name", EDITS)
 def test_an_edited_manifest_is_found(shards: Path, name: str) -> None:
-    law, edit = EDITS[name]
+    invariant, edit = EDITS[name]
     edit_manifest(shards, edit)
-    assert law in broken(verify(shards, MACHINE))
+    assert invariant in broken(verify(shards, MACHINE))
 
 
 def test_a_manifest_written_otherwise_is_found(shards: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_manifest_written_otherwise_is_found(shards: Path) -> None:
     assert broken(verify(shards, MACHINE)) == {"manifest"}
 
 
-def test_the_seal_shows_an_edit_that_no_law_can_see(shards: Path) -> None:
+def test_the_seal_shows_an_edit_that_no_invariant_can_see(shards: Path) -> None:
     path = shards / "manifest.json"
     text = path.read_text()
     assert '"pyarrow": "' in text
@@ -165,11 +165,11 @@ def test_the_seal_shows_an_edit_that_no_law_can_see(shards: Path) -> None:
 
 
 def test_no_dataset_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(PodError, match="no dataset"):
+    with pytest.raises(PodError, match="not a dataset"):
         verify(tmp_path, MACHINE)
 
 
-# ------------------------------------------------------------------ laws
+# ------------------------------------------------------------------ invariants
 
 
 def change(at: int, **values: Any) -> Callable[[Rows], Rows]:
@@ -279,21 +279,21 @@ PLANTED: dict[str, tuple[str, str, Callable[[Rows], Rows]]] = {
 
 
 @pytest.mark.parametrize("name", PLANTED)
-def test_a_law_finds_what_no_hash_can(shards: Path, name: str) -> None:
-    law, file, mutate = PLANTED[name]
+def test_an_invariant_finds_what_no_hash_can(shards: Path, name: str) -> None:
+    invariant, file, mutate = PLANTED[name]
     rewrite(shards, file, mutate)
-    laws = verify(shards, MACHINE)
-    assert law in broken(laws)
-    assert "bytes" not in broken(laws)
-    assert f"FAULT {law}: " in faults_words(laws)
+    invariants = verify(shards, MACHINE)
+    assert invariant in broken(invariants)
+    assert "bytes" not in broken(invariants)
+    assert f"FAULT {invariant}: " in faults_words(invariants)
 
 
-def test_every_law_has_a_planted_fault() -> None:
+def test_every_invariant_has_a_planted_fault() -> None:
     from podprep.audit.leaks import sql_files, title
     from podprep.engine import sql_text
 
-    laws = {title(sql_text(f"audit/{name}"))[0] for name in sql_files("law")}
-    assert laws == {law for law, _, _ in PLANTED.values()}
+    invariants = {title(sql_text(f"audit/{name}"))[0] for name in sql_files("invariant")}
+    assert invariants == {invariant for invariant, _, _ in PLANTED.values()}
 
 
 def test_other_columns_are_found(shards: Path) -> None:
@@ -304,9 +304,9 @@ def test_other_columns_are_found(shards: Path) -> None:
     table = pq.read_table(shards / ITEMS)
     pq.write_table(table.set_column(0, "item_id", table["item_id"].cast("int64")), shards / ITEMS)
     seal(shards, ITEMS)
-    laws = verify(shards, MACHINE)
-    assert broken(laws) == {"columns"}
-    assert "item_id int64" in laws[2].examples[0]
+    invariants = verify(shards, MACHINE)
+    assert broken(invariants) == {"columns"}
+    assert "item_id int64" in invariants[2].examples[0]
 
 
 # ------------------------------------------------------------------ rebuild
@@ -323,16 +323,16 @@ def test_rebuild_names_what_differs(built: Path, shards: Path) -> None:
     sources = Sources({"dump": built / "dump.gz"})
     rewrite(shards, part("topn", "train"), swap("template_id", 0, 1))
     edit_manifest(shards, lambda m: m["versions"].update(pyarrow="1.0"))
-    law = rebuild(shards, sources, MACHINE, silent)
-    assert law.faults == 1
-    assert law.examples[0].startswith(f"{part('topn', 'train')} differs from byte ")
-    assert "pyarrow 1.0 (here " in law.examples[1]
+    invariant = rebuild(shards, sources, MACHINE, silent)
+    assert invariant.faults == 1
+    assert invariant.examples[0].startswith(f"{part('topn', 'train')} differs from byte ")
+    assert "pyarrow 1.0 (here " in invariant.examples[1]
 
 
 def test_rebuild_sees_an_edited_manifest(built: Path, shards: Path) -> None:
     edit_manifest(shards, lambda m: m.update(release="2018"))
-    law = rebuild(shards, Sources({"dump": built / "dump.gz"}), MACHINE, silent)
-    assert law.examples == ["manifest.json: release is another"]
+    invariant = rebuild(shards, Sources({"dump": built / "dump.gz"}), MACHINE, silent)
+    assert invariant.examples == ["manifest.json: release is another"]
 
 
 def test_rebuild_does_not_trust_a_broken_manifest(shards: Path) -> None:
@@ -362,7 +362,7 @@ def run(*arguments: object) -> Any:
 def test_exit_codes_and_json(built: Path, shards: Path) -> None:
     done = run("verify", shards, "--rebuild", "--raw", built / "dump.gz", "--json")
     assert (done.exit_code, json.loads(done.stdout)["faults"]) == (0, 0)
-    assert json.loads(done.stdout)["laws"][-1]["name"] == "rebuild"
+    assert json.loads(done.stdout)["invariants"][-1]["name"] == "rebuild"
     assert json.loads(run("audit", shards, "--json").stdout)["leaks"] == 0
     (shards / "rejects.parquet").unlink()
     done = run("verify", shards)

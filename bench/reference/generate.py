@@ -20,7 +20,9 @@ class Generator:
 
     def __init__(self, model: Pod) -> None:
         self.model = model.eval()
-        self.words = model.t5.shared.weight if model.read is None else model.read
+        self.words = (
+            model.t5.shared.weight if model.input_embedding is None else model.input_embedding
+        )
 
     @torch.inference_mode()
     def generate(
@@ -44,11 +46,11 @@ class Generator:
 
     def _embedded(self, batch: Batch) -> tuple[Tensor, Tensor]:
         embedded = functional.embedding(torch.from_numpy(batch.ids).long(), self.words)
-        if self.model.whole is not None:
-            whole = torch.from_numpy(batch.whole).long()
-            places = functional.embedding(whole, self.model.whole)
+        if self.model.whole_word_embeddings is not None:
+            whole = torch.from_numpy(batch.whole_word_ids).long()
+            places = functional.embedding(whole, self.model.whole_word_embeddings)
             embedded = embedded + places * (whole > 0).unsqueeze(-1)
-        prompt = self.model.prompts[TASKS.index(batch.task)].expand(len(embedded), -1, -1)
+        prompt = self.model.soft_prompts[TASKS.index(batch.task)].expand(len(embedded), -1, -1)
         mask = torch.from_numpy(batch.mask).long()
         ones = torch.ones(prompt.shape[:2], dtype=torch.long)
         return torch.cat([prompt, embedded], 1), torch.cat([ones, mask], 1)

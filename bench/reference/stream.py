@@ -58,7 +58,7 @@ class Collate:
             "user": torch.tensor([row["user_id"] for row in rows]),
         }
         if self.whole_words:
-            batch["whole"] = torch.tensor(
+            batch["whole_word_ids"] = torch.tensor(
                 [whole_words(prompt, read.word_ids(i)) for i, prompt in enumerate(prompts)]
             )
         return batch

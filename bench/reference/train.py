@@ -17,7 +17,9 @@ class Trainer:
 
     def __init__(self, model: Pod, lr: float) -> None:
         self.model = model.train()
-        self.words = model.t5.shared.weight if model.read is None else model.read
+        self.words = (
+            model.t5.shared.weight if model.input_embedding is None else model.input_embedding
+        )
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
 
     def step(self, task: str, batch: dict[str, Tensor]) -> Tensor:
@@ -32,10 +34,10 @@ class Trainer:
     def loss(self, task: str, batch: dict[str, Tensor]) -> Tensor:
         """Return transformers' loss of the prompt vectors, then words and their places."""
         embedded = functional.embedding(batch["ids"], self.words)
-        if self.model.whole is not None:
-            places = functional.embedding(batch["whole"], self.model.whole)
-            embedded = embedded + places * (batch["whole"] > 0).unsqueeze(-1)
-        prompt = self.model.prompts[TASKS.index(task)].expand(len(embedded), -1, -1)
+        if self.model.whole_word_embeddings is not None:
+            places = functional.embedding(batch["whole_word_ids"], self.model.whole_word_embeddings)
+            embedded = embedded + places * (batch["whole_word_ids"] > 0).unsqueeze(-1)
+        prompt = self.model.soft_prompts[TASKS.index(task)].expand(len(embedded), -1, -1)
         ones = torch.ones(prompt.shape[:2], dtype=torch.bool)
         out: Tensor = self.model.t5(
             inputs_embeds=torch.cat([prompt, embedded], 1),

@@ -1,1 +1,1 @@
-"""What distrusts a dataset: leaks, bytes, laws, a second build."""
+"""What distrusts a dataset: leaks, bytes, invariants, a second build."""

@@ -84,7 +84,7 @@ def audit(path: Path, machine: Machine) -> Audit:
 
 
 def sql_files(kind: str) -> list[str]:
-    """Return the names of the leak or law files of sql/audit/, in order."""
+    """Return the names of the leak or invariant files of sql/audit/, in order."""
     return sorted(file.name for file in (sql_folder() / "audit").glob(f"{kind}_*.sql"))
 
 
@@ -101,7 +101,7 @@ def _open(con: duckdb.DuckDBPyConnection, path: Path) -> str:
         shards.check_all()
         inputs = shards.manifest["inputs"]
         con.execute(views(path.resolve()))
-        what = f"{inputs['dataset']}, {inputs['reading']} reading"
+        what = f"{inputs['dataset']}, {inputs['reading']} protocol"
         facts = (True, True, True, inputs["options"]["negative_sampling"] == "uniform")
     else:
         found = read_published(path)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from podprep.audit.verify import ROLES, Law, manifest_law, options_of
+from podprep.audit.verify import ROLES, Invariant, check_manifest, options_of
 from podprep.contract.errors import PodError
 from podprep.contract.hashing import file_sha256
 from podprep.contract.manifest import SEAL, read_manifest
@@ -53,23 +53,23 @@ class Sources:
         return path
 
 
-def rebuild(shards: Path, sources: Sources, machine: Machine, progress: Progress) -> Law:
+def rebuild(shards: Path, sources: Sources, machine: Machine, progress: Progress) -> Invariant:
     """Build the dataset again in a temporary folder and compare every byte.
 
     Errors: `PodError` as `Sources.find` and `build`.
     """
     manifest = read_manifest(shards)
-    law = Law("rebuild", "the same sources, options and seed give the same bytes again")
-    if manifest_law(shards, manifest).faults:
-        law.skipped = "mend the manifest first"
-        return law
+    invariant = Invariant("rebuild", "the same sources, options and seed give the same bytes again")
+    if check_manifest(shards, manifest).faults:
+        invariant.skipped = "mend the manifest first"
+        return invariant
     with tempfile.TemporaryDirectory(prefix="podprep-verify-") as scratch:
         out = Path(scratch) / "shards"
         again = _build(manifest, sources, machine, out, progress)
-        _compare(shards, manifest, out, again, law)
-    if law.faults and (other := _versions(manifest, again)):
-        law.examples.append(f"made with {other}: the same versions might give the same bytes")
-    return law
+        _compare(shards, manifest, out, again, invariant)
+    if invariant.faults and (other := _versions(manifest, again)):
+        invariant.examples.append(f"made with {other}: the same versions might give the same bytes")
+    return invariant
 
 
 def _build(
@@ -104,19 +104,21 @@ def _build(
 
 
 def _compare(
-    shards: Path, manifest: dict[str, Any], out: Path, again: dict[str, Any], law: Law
+    shards: Path, manifest: dict[str, Any], out: Path, again: dict[str, Any], invariant: Invariant
 ) -> None:
     for name in sorted(manifest["files"].keys() | again["files"].keys()):
         if name not in again["files"]:
-            law.broken(f"{name} is not built again")
+            invariant.violated(f"{name} is not built again")
         elif not (shards / name).is_file():
-            law.broken(f"{name} is missing")
+            invariant.violated(f"{name} is missing")
         elif file_sha256(shards / name) != again["files"][name]["sha256"]:
-            law.broken(f"{name} differs from byte {_first_difference(shards / name, out / name):,}")
+            invariant.violated(
+                f"{name} differs from byte {_first_difference(shards / name, out / name):,}"
+            )
     written = read_manifest(out)
     for key in sorted((manifest.keys() | written.keys()) - {"versions", "files", SEAL}):
         if manifest.get(key) != written.get(key):
-            law.broken(f"manifest.json: {key} is another")
+            invariant.violated(f"manifest.json: {key} is another")
 
 
 def _first_difference(one: Path, other: Path) -> int:

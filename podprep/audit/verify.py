@@ -1,4 +1,4 @@
-"""Whether a dataset is what its manifest and the contract say: bytes, laws, and a second build."""
+"""Whether a dataset is what its manifest and the contract say: every byte, every invariant."""
 
 import json
 import math
@@ -22,9 +22,9 @@ from podprep.contract.hashing import file_sha256
 from podprep.contract.manifest import MANIFEST, SEAL, manifest_sha256, read_manifest
 from podprep.contract.schema import SCHEMAS, sample_path
 from podprep.engine import Machine, connect, sql_text
-from podprep.recipe.options import BuildOptions, Reading, Task
+from podprep.recipe.options import BuildOptions, Protocol, Task
 
-EXAMPLES = 5  # faults that are shown of each law
+EXAMPLES = 5  # faults that are shown of each invariant
 KEYS = {
     "schema_version", "release", "inputs", "versions", "stages", "statistics", "files", SEAL,
 }  # fmt: skip
@@ -34,8 +34,8 @@ SAMPLES = re.compile(r"samples/task=(\w+)/split=(train|valid|test)/round=(\d+)/p
 
 
 @dataclass(slots=True)
-class Law:
-    """One law: its name and plain words, how often it is broken, the first faults."""
+class Invariant:
+    """One invariant: its name and plain words, how often it is broken, the first faults."""
 
     name: str
     words: str
@@ -43,28 +43,28 @@ class Law:
     examples: list[str] = field(default_factory=list)
     skipped: str | None = None  # why it could not be asked
 
-    def broken(self, fault: str) -> None:
+    def violated(self, fault: str) -> None:
         """Count a fault, and keep it as an example if it is one of the first."""
         self.faults += 1
         if len(self.examples) < EXAMPLES:
             self.examples.append(fault)
 
 
-def verify(shards: Path, machine: Machine) -> list[Law]:
-    """Check every byte, every law of the contract, and every count of the manifest.
+def verify(shards: Path, machine: Machine) -> list[Invariant]:
+    """Check every byte, every invariant of the contract, and every count of the manifest.
 
     Errors: `PodError` as `read_manifest`, or where memory does not suffice.
     """
     manifest = read_manifest(shards)
-    laws = [manifest_law(shards, manifest)]
-    if laws[0].faults:
-        return laws  # whatever it says of the rest is not to be believed
-    laws += [_bytes_law(shards, manifest), _columns_law(shards, manifest)]
-    why = "mend the files first" if laws[1].faults or laws[2].faults else None
+    invariants = [check_manifest(shards, manifest)]
+    if invariants[0].faults:
+        return invariants  # whatever it says of the rest is not to be believed
+    invariants += [_check_bytes(shards, manifest), _check_columns(shards, manifest)]
+    why = "mend the files first" if invariants[1].faults or invariants[2].faults else None
     with tempfile.TemporaryDirectory() as spill:
         con = connect(machine, Path(spill))
         try:
-            return laws + list(_sql_laws(con, shards, manifest, why))
+            return invariants + list(_sql_invariants(con, shards, manifest, why))
         except duckdb.OutOfMemoryException:
             raise PodError(
                 f"the check does not fit in --memory {machine.memory >> 20}MB: give it more"
@@ -79,30 +79,30 @@ def options_of(manifest: dict[str, Any]) -> BuildOptions:
     Errors: `PodError`, `TypeError` or `ValueError` for options that there are not.
     """
     inputs = manifest["inputs"]
-    options = {**inputs["options"], "reading": Reading(inputs["reading"]), "seed": inputs["seed"]}
+    options = {**inputs["options"], "protocol": Protocol(inputs["reading"]), "seed": inputs["seed"]}
     return BuildOptions(**{**options, "tasks": tuple(Task(t) for t in options["tasks"])})
 
 
 # ------------------------------------------------------------------ manifest, bytes, columns
 
 
-def manifest_law(shards: Path, manifest: dict[str, Any]) -> Law:
+def check_manifest(shards: Path, manifest: dict[str, Any]) -> Invariant:
     """Check the manifest alone: its parts, its options, and what they say of each other."""
-    law = Law("manifest", "it is as a build writes it: nothing missing, nothing edited")
+    invariant = Invariant("manifest", "it is as a build writes it: nothing missing, nothing edited")
     text = (shards / MANIFEST).read_text(encoding="utf-8")
     if text != json.dumps(manifest, indent=1, ensure_ascii=False) + "\n":
-        law.broken(f"{MANIFEST} is not written as a build writes it")
+        invariant.violated(f"{MANIFEST} is not written as a build writes it")
     if manifest.get(SEAL) != manifest_sha256(manifest):
-        law.broken(f"{MANIFEST} was edited: its {SEAL} is of another text")
+        invariant.violated(f"{MANIFEST} was edited: its {SEAL} is of another text")
     for key in sorted(KEYS - manifest.keys()):
-        law.broken(f"{MANIFEST} has no {key}")
+        invariant.violated(f"{MANIFEST} has no {key}")
     try:
         options = options_of(manifest)
         for fault in (*_input_faults(manifest["inputs"], options), *_file_faults(manifest)):
-            law.broken(fault)
+            invariant.violated(fault)
     except (PodError, KeyError, TypeError, ValueError, AttributeError) as error:
-        law.broken(f"{MANIFEST}: {type(error).__name__} {error}")
-    return law
+        invariant.violated(f"{MANIFEST}: {type(error).__name__} {error}")
+    return invariant
 
 
 def _file_faults(manifest: dict[str, Any]) -> Iterator[str]:
@@ -125,31 +125,33 @@ def _input_faults(inputs: dict[str, Any], options: BuildOptions) -> Iterator[str
         if len(bare) != 1:
             yield f"task {task} has {len(bare)} bare templates"
     for key, theirs in (("tie_policy", "dump order"), ("id_scheme", "first appearance")):
-        named = theirs if options.reading is Reading.POD else "keyed hash"
+        named = theirs if options.protocol is Protocol.POD else "keyed hash"
         if inputs[key] != named and not imported:
-            yield f"{inputs['reading']} reading, and {key} {inputs[key]}"
+            yield f"{inputs['reading']} protocol, and {key} {inputs[key]}"
 
 
 def _is_digest(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
 
 
-def _bytes_law(shards: Path, manifest: dict[str, Any]) -> Law:
-    law = Law("bytes", "every file has the size and SHA-256 of the manifest, and there is no other")
+def _check_bytes(shards: Path, manifest: dict[str, Any]) -> Invariant:
+    invariant = Invariant(
+        "bytes", "every file has the size and SHA-256 of the manifest, and there is no other"
+    )
     for name, entry in manifest["files"].items():
         path = shards / name
         if not path.is_file():
-            law.broken(f"{name} is missing")
+            invariant.violated(f"{name} is missing")
         elif path.stat().st_size != entry["bytes"]:
-            law.broken(f"{name} has {path.stat().st_size:,} bytes, not {entry['bytes']:,}")
+            invariant.violated(f"{name} has {path.stat().st_size:,} bytes, not {entry['bytes']:,}")
         elif file_sha256(path) != entry["sha256"]:
-            law.broken(f"{name} was changed")
+            invariant.violated(f"{name} was changed")
     known = {MANIFEST, *manifest["files"]}
     for path in sorted(shards.rglob("*")):
         name = path.relative_to(shards).as_posix()
         if (path.is_symlink() or not path.is_dir()) and name not in known:
-            law.broken(f"{name} is not in the manifest")
-    return law
+            invariant.violated(f"{name} is not in the manifest")
+    return invariant
 
 
 def _schema_names(name: str, tasks: Iterable[str]) -> tuple[str, ...]:
@@ -166,36 +168,40 @@ def _schema_names(name: str, tasks: Iterable[str]) -> tuple[str, ...]:
     return ("items", "items_with_metadata") if stem == "items" else (stem,)
 
 
-def _columns_law(shards: Path, manifest: dict[str, Any]) -> Law:
-    law = Law("columns", "every file has the columns, types and number of rows of the contract")
+def _check_columns(shards: Path, manifest: dict[str, Any]) -> Invariant:
+    invariant = Invariant(
+        "columns", "every file has the columns, types and number of rows of the contract"
+    )
     files, tasks = manifest["files"], manifest["inputs"]["options"]["tasks"]
     for name in (*(f"catalog/{n}.parquet" for n in CATALOG), "rejects.parquet"):
         if name not in files:
-            law.broken(f"{name} is not in the manifest")
+            invariant.violated(f"{name} is not in the manifest")
     for name, entry in files.items():
         try:
             with pq.ParquetFile(shards / name) as file:
                 schema, rows = file.schema_arrow.remove_metadata(), file.metadata.num_rows
         except (OSError, pa.ArrowException) as error:
-            law.broken(f"{name} cannot be read: {str(error).splitlines()[0]}")
+            invariant.violated(f"{name} cannot be read: {str(error).splitlines()[0]}")
             continue
         wanted = [SCHEMAS[s] for s in _schema_names(name, tasks)]
         if not any(schema.equals(s) for s in wanted):
             names = ", ".join(f"{f.name} {f.type}" for f in schema)
-            law.broken(f"{name} has the columns {names}")
+            invariant.violated(f"{name} has the columns {names}")
         if rows != entry["rows"]:
-            law.broken(f"{name} has {rows:,} rows, not {entry['rows']:,}")
-    return law
+            invariant.violated(f"{name} has {rows:,} rows, not {entry['rows']:,}")
+    return invariant
 
 
-# ------------------------------------------------------------------ laws in SQL
+# ------------------------------------------------------------------ invariants in SQL
 
 
-def _sql_laws(
+def _sql_invariants(
     con: duckdb.DuckDBPyConnection, shards: Path, manifest: dict[str, Any], why: str | None
-) -> Iterator[Law]:
-    counts = Law("statistics", "the figures of the manifest are those of the files")
-    laws = [(name, Law(*title(sql_text(f"audit/{name}")))) for name in sql_files("law")]
+) -> Iterator[Invariant]:
+    counts = Invariant("statistics", "the figures of the manifest are those of the files")
+    invariants = [
+        (name, Invariant(*title(sql_text(f"audit/{name}")))) for name in sql_files("invariant")
+    ]
     if why is None:
         try:
             _prepare(con, shards, manifest)
@@ -203,11 +209,11 @@ def _sql_laws(
             raise
         except duckdb.Error as error:
             why = f"the files cannot be read: {str(error).splitlines()[0]}"
-    for name, law in laws:
-        law.skipped = why
+    for name, invariant in invariants:
+        invariant.skipped = why
         if why is None:
-            _ask(con, name, law)
-        yield law
+            _ask(con, name, invariant)
+        yield invariant
     counts.skipped = why
     if why is None:
         _count(con, manifest, counts)
@@ -227,8 +233,8 @@ def _prepare(con: duckdb.DuckDBPyConnection, shards: Path, manifest: dict[str, A
     con.execute(sql_text("audit/sequences.sql"))
 
 
-def _ask(con: duckdb.DuckDBPyConnection, name: str, law: Law) -> None:
-    """Count the faults of one law; keep the first by name, not all of them in memory."""
+def _ask(con: duckdb.DuckDBPyConnection, name: str, invariant: Invariant) -> None:
+    """Count the faults of one invariant; keep the first by name, not all of them in memory."""
     query = sql_text(f"audit/{name}").strip().rstrip(";")
     asked = f"SELECT count(*), min(coalesce(fault, 'NULL'), {EXAMPLES}) FROM ({query}\n)"
     try:
@@ -236,12 +242,12 @@ def _ask(con: duckdb.DuckDBPyConnection, name: str, law: Law) -> None:
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:
-        law.broken(f"cannot be asked: {str(error).splitlines()[0]}")
+        invariant.violated(f"cannot be asked: {str(error).splitlines()[0]}")
         return
-    law.faults, law.examples = row[0], row[1] or []
+    invariant.faults, invariant.examples = row[0], row[1] or []
 
 
-def _count(con: duckdb.DuckDBPyConnection, manifest: dict[str, Any], law: Law) -> None:
+def _count(con: duckdb.DuckDBPyConnection, manifest: dict[str, Any], invariant: Invariant) -> None:
     """Compute the figures of the manifest again."""
     found = con.sql(sql_text("build/18_statistics.sql")).to_arrow_table().to_pylist()[0]
     fewest, most = con.execute(
@@ -257,7 +263,7 @@ def _count(con: duckdb.DuckDBPyConnection, manifest: dict[str, Any], law: Law) -
     told = manifest["statistics"]
     for key in sorted(told.keys() | found.keys()):
         if not _same(told.get(key), found.get(key)):
-            law.broken(f"{key} is {found.get(key)}, the manifest says {told.get(key)}")
+            invariant.violated(f"{key} is {found.get(key)}, the manifest says {told.get(key)}")
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -270,23 +276,31 @@ def _same(a: Any, b: Any) -> bool:
 # ------------------------------------------------------------------ for people
 
 
-def laws_table(shards: Path, laws: list[Law]) -> Table:
-    """Return the verdicts, a row a law."""
-    table = Table(title=f"The laws of {shards}", title_justify="left")
-    table.add_column("law", no_wrap=True)
+def invariants_table(shards: Path, invariants: list[Invariant]) -> Table:
+    """Return the verdicts, a row an invariant."""
+    table = Table(title=f"Invariants of {shards}", title_justify="left")
+    table.add_column("invariant", no_wrap=True)
     table.add_column("what must hold", ratio=1)
     table.add_column("faults", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    for law in laws:
-        words = f"{law.words}; not asked: {law.skipped}" if law.skipped else law.words
-        verdict = Text("FAULT", "bold red") if law.faults else Text("holds", "green")
-        if law.skipped:
-            verdict = Text("not asked", "dim")
-        table.add_row(law.name, Text(words), f"{law.faults:,}", verdict)
+    for invariant in invariants:
+        words = (
+            f"{invariant.words}; not checked: {invariant.skipped}"
+            if invariant.skipped
+            else invariant.words
+        )
+        verdict = Text("FAULT", "bold red") if invariant.faults else Text("holds", "green")
+        if invariant.skipped:
+            verdict = Text("not checked", "dim")
+        table.add_row(invariant.name, Text(words), f"{invariant.faults:,}", verdict)
     return table
 
 
-def faults_words(laws: list[Law]) -> str:
-    """Return the first faults of each law that is broken, or that there are none."""
-    lines = [f"FAULT {law.name}: {fault}" for law in laws for fault in law.examples]
-    return "\n".join(lines) or f"Everything holds: {len(laws)} laws."
+def faults_words(invariants: list[Invariant]) -> str:
+    """Return the first faults of each invariant that is broken, or that there are none."""
+    lines = [
+        f"FAULT {invariant.name}: {fault}"
+        for invariant in invariants
+        for fault in invariant.examples
+    ]
+    return "\n".join(lines) or f"Everything holds: {len(invariants)} invariants."

@@ -65,20 +65,20 @@ def verify(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Check every byte of a dataset, and every law that it promises to keep.
+    """Check every byte of a dataset, and every invariant that it promises.
 
     --rebuild needs the dump (found by its name and SHA-256) and room in $TMPDIR for another copy.
     Exit code: 0 everything holds, 2 faults found, 1 an error.
 
     Example: podprep verify shards/ --rebuild --raw reviews_Beauty_5.json.gz
     """
-    from podprep.audit.verify import faults_words, laws_table
+    from podprep.audit.verify import faults_words, invariants_table
     from podprep.audit.verify import verify as run
     from podprep.engine import Machine
     from podprep.report import print_tables, stage_progress
 
     machine = Machine.of(threads, memory)
-    laws = run(shards, machine)
+    invariants = run(shards, machine)
     if rebuild:
         from podprep.audit.rebuild import Sources
         from podprep.audit.rebuild import rebuild as again
@@ -86,12 +86,16 @@ def verify(
         given = {"dump": raw, "metadata": meta, "sentiment": sentiment}
         sources = Sources({role: path for role, path in given.items() if path is not None})
         with stage_progress() as progress:
-            laws.append(again(shards, sources, machine, progress))
-    faults = sum(law.faults for law in laws)
+            invariants.append(again(shards, sources, machine, progress))
+    faults = sum(invariant.faults for invariant in invariants)
     if as_json:
-        listed = {"path": str(shards), "faults": faults, "laws": [asdict(law) for law in laws]}
+        listed = {
+            "path": str(shards),
+            "faults": faults,
+            "invariants": [asdict(invariant) for invariant in invariants],
+        }
         typer.echo(json.dumps(listed, indent=1))
     else:
-        print_tables(laws_table(shards, laws))
-        typer.echo(faults_words(laws))
+        print_tables(invariants_table(shards, invariants))
+        typer.echo(faults_words(invariants))
     raise typer.Exit(FOUND if faults else 0)

@@ -12,7 +12,7 @@ from podprep.recipe.options import (
     Compat,
     Duplicates,
     NegativeSampling,
-    Reading,
+    Protocol,
     Task,
     parse_tasks,
 )
@@ -82,7 +82,7 @@ def build(
     )
 
     options = BuildOptions(
-        reading=Reading.POD if compat else Reading.CLEAN,
+        protocol=Protocol.POD if compat else Protocol.CLEAN,
         tasks=parse_tasks(tasks),
         seed=seed,
         core=core,

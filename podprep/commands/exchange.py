@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from podprep.contract.errors import PodError
-from podprep.recipe.options import Compat, Reading, parse_tasks
+from podprep.recipe.options import Compat, Protocol, parse_tasks
 
 ShardsFolder = Annotated[Path, typer.Argument(help="A folder made by podprep build.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
@@ -151,7 +151,7 @@ def import_(
         layout,
         load_templates(templates),
         name=dataset,
-        reading=Reading.POD if compat else Reading.CLEAN,
+        protocol=Protocol.POD if compat else Protocol.CLEAN,
         tasks=None if tasks is None else parse_tasks(tasks),
         seed=seed,
         negatives=negatives,

@@ -53,8 +53,8 @@ def query(
     Example: podprep query shards/ "SELECT split, count(*) FROM interactions GROUP BY split"
     """
     from podprep.ask.answers import print_questions, write_answer
-    from podprep.ask.prompt import ask_on
     from podprep.ask.query import answer, chosen_sql, ready_questions, set_variables
+    from podprep.ask.repl import run_repl
     from podprep.ask.warehouse import closed_warehouse
     from podprep.contract.shards import Shards
     from podprep.engine import Machine
@@ -73,7 +73,7 @@ def query(
             write_answer(answer(con, statement), form, out, rows)
 
         if chosen is None:
-            ask_on(con, ask)
+            run_repl(con, ask)
         else:
             set_variables(con, chosen, param or [])
             ask(chosen)

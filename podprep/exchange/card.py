@@ -46,7 +46,7 @@ def card(manifest: dict[str, Any], files: Iterable[Path]) -> str:
             f"Prompts and targets for recommendation: {statistics['users']:,} users, "
             f"{statistics['items']:,} items, {statistics['purchases']:,} purchases. "
             f"Built by podprep {manifest['versions']['podprep']}, "
-            f"{inputs['reading']} reading, seed {inputs['seed']}.",
+            f"{inputs['reading']} protocol, seed {inputs['seed']}.",
             "",
             "Tasks, each with the splits train, validation and test; `round` numbers the draws of "
             "training samples:",

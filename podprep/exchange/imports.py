@@ -20,7 +20,7 @@ from podprep.exchange.folders import (
 )
 from podprep.raw.dumps import LINES, read_lines
 from podprep.recipe.inputs import Inputs, described_source
-from podprep.recipe.options import BuildOptions, Duplicates, Reading, Task
+from podprep.recipe.options import BuildOptions, Duplicates, Protocol, Task
 from podprep.recipe.pipeline import Build, build
 from podprep.recipe.templates import Template
 
@@ -45,9 +45,14 @@ class FolderInputs(Inputs):
 
     folder: Folder
 
+    @property
+    def mines(self) -> bool:
+        """Whether explanations are mined: never, the folder has no reviews."""
+        return False
+
     def described(self) -> dict[str, Any]:
         """Return the inputs as the manifest records them, and which layout they came in."""
-        given = self.options.reading is Reading.POD
+        given = self.options.protocol is Protocol.POD
         numbers = "as in the files" if self.folder.layout == "pod" else "first appearance"
         return {
             **Inputs.described(self),
@@ -64,7 +69,7 @@ def folder_inputs(
     templates: list[Template],
     *,
     name: str | None = None,
-    reading: Reading = Reading.CLEAN,
+    protocol: Protocol = Protocol.CLEAN,
     tasks: tuple[Task, ...] | None = None,
     **options: Any,
 ) -> FolderInputs:
@@ -83,7 +88,7 @@ def folder_inputs(
     return FolderInputs(
         dataset=name or folder.name,
         options=BuildOptions(
-            reading=Reading.POD if layout == "pod" else reading,
+            protocol=Protocol.POD if layout == "pod" else protocol,
             tasks=tasks if tasks is not None else able,
             core=1,  # nothing is peeled: what comes in was their choice
             duplicates=Duplicates.ALL if layout == "pod" else None,

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from podprep.contract.hashing import file_sha256
-from podprep.recipe.options import BuildOptions, Reading
+from podprep.recipe.lexicon import word_list_hashes
+from podprep.recipe.options import BuildOptions, Protocol, Task
 from podprep.recipe.templates import Template
 
 
@@ -20,25 +21,31 @@ class Inputs:
     metadata: Path | None = None
     sentiment: Path | None = None
 
+    @property
+    def mines(self) -> bool:
+        """Whether explanations are mined from the reviews."""
+        return Task.EXPLANATION in self.options.tasks and self.sentiment is None
+
     def described(self) -> dict[str, Any]:
         """Return the inputs as the manifest records them, files by name, size and SHA-256."""
         options = self.options
         sources = {"dump": self.dump, "metadata": self.metadata, "sentiment": self.sentiment}
-        pod = options.reading is Reading.POD
+        pod = options.protocol is Protocol.POD
         return {
             "dataset": self.dataset,
-            "reading": options.reading,
+            "reading": options.protocol,
             "seed": options.seed,
             "options": {
                 name: getattr(options, name)
                 for name in options.__dataclass_fields__
-                if name not in ("reading", "seed")
+                if name not in ("protocol", "seed")
             },
             "tie_policy": "dump order" if pod else "keyed hash",
             "id_scheme": "first appearance" if pod else "keyed hash",
             "sources": [
                 described_source(role, path) for role, path in sources.items() if path is not None
             ],
+            **({"word_lists": word_list_hashes()} if self.mines else {}),
             "templates": [
                 {"id": t.id, "task": t.task, "text": t.text, "bare": t.bare} for t in self.templates
             ],

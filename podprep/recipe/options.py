@@ -29,7 +29,7 @@ class Compat(StrEnum):
     POD = "pod"
 
 
-class Reading(StrEnum):
+class Protocol(StrEnum):
     """How the published recipe is read: without its leaks, or as its data and code did."""
 
     CLEAN = "clean"
@@ -56,7 +56,7 @@ class Duplicates(StrEnum):
 class BuildOptions:
     """Every option that decides the bytes of a dataset. Errors: `PodError` naming the option."""
 
-    reading: Reading = Reading.CLEAN
+    protocol: Protocol = Protocol.CLEAN
     tasks: tuple[Task, ...] = tuple(Task)
     seed: int = 0
     core: int = 5  # fewest purchases of a user, and of a product
@@ -69,7 +69,7 @@ class BuildOptions:
 
     def __post_init__(self) -> None:
         if self.duplicates is None:
-            kept = Duplicates.FIRST if self.reading is Reading.CLEAN else Duplicates.ALL
+            kept = Duplicates.FIRST if self.protocol is Protocol.CLEAN else Duplicates.ALL
             object.__setattr__(self, "duplicates", kept)
         ordered = tuple(task for task in Task if task in self.tasks)
         object.__setattr__(self, "tasks", ordered)

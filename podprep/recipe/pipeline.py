@@ -25,16 +25,17 @@ from podprep.engine import (
     sql_text,
 )
 from podprep.raw.dumps import LINES, read_lines, read_metadata
-from podprep.recipe import explanations
 from podprep.recipe.inputs import Inputs
+from podprep.recipe.lexicon import load_lexicon
 from podprep.recipe.options import Task
 from podprep.recipe.samples import write_samples
+from podprep.recipe.sentiment import read_sentiment
 from podprep.recipe.templates import templates_table
 
 CATALOG_ROWS = 131_072  # rows in a row group of the catalogue
 # what the SQL reads of the options, in the one row of a table of that name
 OPTIONS = (
-    "reading", "seed", "core", "negatives", "negative_sampling", "history", "duplicates",
+    "protocol", "seed", "core", "negatives", "negative_sampling", "history", "duplicates",
 )  # fmt: skip
 OUTCOMES = ("kept", "train", "valid", "test")
 SENTENCE_LINES = 32_768  # lines of the dump that one query searches for sentences
@@ -128,9 +129,8 @@ class Build:
         """
         self._read()
         release = str(self._value("SELECT max(release) FROM parsed WHERE reason IS NULL"))
-        mines = Task.EXPLANATION in self.options.tasks and not self.inputs.sentiment
         with ThreadPoolExecutor(1) as beside:  # one core mines features while one sorts
-            features = beside.submit(self._mine_features) if mines else None
+            features = beside.submit(self._mine_features) if self.inputs.mines else None
             self._clean()
             self._order()
             self.con.execute(
@@ -139,7 +139,7 @@ class Build:
             if features:
                 self.progress("features", 0, 0)
                 features.result()
-        if mines:
+        if self.inputs.mines:
             self._find_sentences()
         elif self.inputs.sentiment and Task.EXPLANATION in self.options.tasks:
             self._read_sentiment(self.inputs.sentiment)
@@ -161,6 +161,7 @@ class Build:
 
     def _prepare(self) -> None:
         asked = {name: [getattr(self.options, name)] for name in OPTIONS}
+        asked["reading"] = asked["protocol"]  # read by 14_asked.sql
         explained = [Task.EXPLANATION in self.options.tasks]
         self._table("options", pa.table({**asked, "explained": explained}))
         self._table("templates", templates_table(self.inputs.templates))
@@ -241,7 +242,7 @@ class Build:
 
     def _read_sentiment(self, path: Path) -> None:
         self.progress("sentiment", 0, 0)
-        rows, problems = explanations.read_sentiment(path)
+        rows, problems = read_sentiment(path)
         records = pa.array(range(1, rows.num_rows + 1), pa.int64())
         self._table("sentiment", rows.append_column("record", records))
         columns = [[n for n, _ in problems], [reason for _, reason in problems]]
@@ -255,7 +256,7 @@ class Build:
             cursor.execute(
                 "CREATE VIEW reviews AS SELECT line_number, text FROM parsed WHERE reason IS NULL"
             )
-            cursor.register("given", explanations.load_lexicon())
+            cursor.register("given", load_lexicon())
             cursor.execute("CREATE TABLE lexicon AS FROM given")
             cursor.execute(sql_text("build/09_features.sql"))
 

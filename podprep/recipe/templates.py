@@ -16,6 +16,7 @@ PLACEHOLDERS = {
     Task.TOPN: {"user", "candidates"},
     Task.EXPLANATION: {"user", "item"},
 }
+_PLACEHOLDER = re.compile(r"\{\w+\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,9 @@ def _template(name: str, number: int, entry: dict[str, object]) -> Template:
     ):
         wanted = " and ".join(f"{{{p}}}" for p in sorted(PLACEHOLDERS[task]))
         raise PodError(f"{where}: a {task} template has {wanted}, once each, and no other braces")
+    if any("{" in word and not _PLACEHOLDER.fullmatch(word) for word in text.split(" ")):
+        # prompts are cut into words at spaces: `user_12,` would be no user
+        raise PodError(f"{where}: put a space before and after each placeholder")
     if re.search(r"(user|item)_", text):
         # `user_12` and `item_345` are how ids are written: words must not look like one
         raise PodError(f"{where}: the words must not contain 'user_' or 'item_'")

@@ -81,11 +81,11 @@ def figures_table(found: dict[str, Any]) -> Table:
 
 
 def heading(manifest: dict[str, Any]) -> str:
-    """Return what a dataset is called: name, where from, reading and seed."""
+    """Return what a dataset is called: name, where from, protocol and seed."""
     inputs = manifest["inputs"]
     imported = inputs.get("imported")
     origin = f"imported from {imported}" if imported else f"{manifest['release']} release"
-    return f"{inputs['dataset']}, {origin}, {inputs['reading']} reading, seed {inputs['seed']}"
+    return f"{inputs['dataset']}, {origin}, {inputs['reading']} protocol, seed {inputs['seed']}"
 
 
 def figures(found: dict[str, Any]) -> list[tuple[str, str]]:

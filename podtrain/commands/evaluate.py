@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from podprep.ui.cli import Json
 from podtrain.commands.options import Device, RunFolder, ShardsFolder, ShardsOption, Split, Task
 
 
@@ -30,9 +31,6 @@ class Compat(StrEnum):
     """Whose quirks are kept."""
 
     POD = "pod"
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -63,8 +61,9 @@ def evaluate(
 
     Example: podtrain evaluate runs/beauty --task sequential
     """
+    from podprep.ui.console import print_json, print_tables
     from podtrain.api import load
-    from podtrain.report.tables import print_json, print_tables, results_tables
+    from podtrain.report.tables import results_tables
     from podtrain.watch import counting
 
     trained = load(run, shards=shards, device=device)
@@ -80,7 +79,7 @@ def evaluate(
         print_json({name: results.as_json() for name, results in found.items()})
         return
     for results in found.values():
-        print_tables(*results_tables(results))
+        print_tables(*results_tables(results.as_json()))
     typer.echo(f"{run / 'predictions'}: podprep query SHARDS --run {run} asks about it")
 
 
@@ -93,15 +92,16 @@ def baselines(
 
     Example: podtrain baselines shards/ --split valid
     """
+    from podprep.ui.console import print_json, print_tables
     from podtrain.api import baselines as measure
-    from podtrain.report.tables import print_json, print_tables, results_tables
+    from podtrain.report.tables import results_tables
 
     found = measure(shards, str(split))
     if as_json:
         print_json({name: results.as_json() for name, results in found.items()})
         return
     for results in found.values():
-        print_tables(*results_tables(results))
+        print_tables(*results_tables(results.as_json()))
 
 
 def compare(
@@ -118,8 +118,9 @@ def compare(
 
     Example: podtrain compare runs/plain runs/no-prompts --metric ndcg@10
     """
+    from podprep.ui.console import print_json, print_tables
     from podtrain.api import compare as measure
-    from podtrain.report.tables import comparison_table, print_json, print_tables
+    from podtrain.report.tables import comparison_table
 
     found = measure(list(runs), metric=metric, task=str(task), split=str(split), method=str(method))
     if as_json:

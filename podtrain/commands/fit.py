@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from podprep.ui.cli import Json
 from podtrain.commands.options import ShardsFolder
 from podtrain.train.config import all_fields
 from podtrain.train.options import CHOICES, HELP, option_type
@@ -81,14 +82,15 @@ def _metavar(field: Any) -> str | None:
 
 
 def models(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: Json = False,
 ) -> None:
     """List the recommenders: those that are trained, and those that count.
 
     Example: podtrain models
     """
+    from podprep.ui.console import print_json, print_tables
     from podtrain.api import models as listed
-    from podtrain.report.tables import models_table, print_json, print_tables
+    from podtrain.report.tables import models_table
 
     if as_json:
         print_json(

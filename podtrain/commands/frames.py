@@ -7,8 +7,9 @@ import numpy as np
 
 from podprep.contract.errors import PodError
 from podprep.contract.writing import replacing
+from podprep.ui.console import print_json, print_tables
 from podtrain.catalogue import Catalogue, Id, parse_id
-from podtrain.report.tables import print_json, print_tables, products_table
+from podtrain.report.tables import products_table
 
 if TYPE_CHECKING:
     import polars as pl

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from podprep.ui.cli import Json
 from podtrain.commands.options import Device, RunFolder, ShardsOption
 
 Id = "a number, or a raw id (id:12 where it is digits)"
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -79,9 +79,9 @@ def explain(
 
     Example: podtrain explain runs/beauty --user 12 --item 345
     """
+    from podprep.ui.console import print_json
     from podtrain.api import load
     from podtrain.catalogue import parse_id
-    from podtrain.report.tables import print_json
 
     trained = load(run, shards=shards, device=device)
     found = trained.explain([(parse_id(user), parse_id(item))], about)

@@ -16,6 +16,7 @@ from podprep.contract.schema import EXPLANATIONS
 from podprep.contract.shards import Shards
 from podtrain.data.interactions import Interactions
 from podtrain.evaluate.files import write_lists, write_ranks, write_results, write_texts
+from podtrain.evaluate.published import published_name
 from podtrain.evaluate.ranking import BATCH, Ranked, Watch, candidates_of, rank
 from podtrain.metrics.compare import compare
 from podtrain.metrics.ranking import (
@@ -89,6 +90,7 @@ class Results:
     dataset: str
     protocol: str
     status: str
+    published: str = ""  # the dataset of the published figures, where it is this one
     rows: list[Row] = field(default_factory=list)
     against: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
@@ -125,9 +127,10 @@ def evaluate(
         raise PodError(f"{model.name} scores every item: leave out --rank and --compat")
     chosen = choose_precision(precision, model.device)
     found: dict[str, Results] = {}
+    published = published_name(run.shards)
     for task in wanted:
         results = Results(
-            task, split, run.shards.name, run.shards.protocol, run.status,
+            task, split, run.shards.name, run.shards.protocol, run.status, published,
             environment=environment(model.device, chosen, run),
         )  # fmt: skip
         shown = (watch or {}).get(task)
@@ -146,8 +149,9 @@ def evaluate(
 def evaluate_baselines(shards: Shards, split: str = "test") -> dict[str, Results]:
     """Evaluate the recommenders that need no model, on every task of a dataset."""
     found = {}
+    published = published_name(shards)
     for task in shards.tasks:
-        results = Results(task, split, shards.name, shards.protocol, "finished")
+        results = Results(task, split, shards.name, shards.protocol, "finished", published)
         baselines = _baselines(shards, task)
         if task == "explanation":
             pairs, references, features = _references(shards, split)

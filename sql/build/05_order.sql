@@ -14,7 +14,7 @@ SELECT line_number, reviewer_id, asin, rating, time_ms,
         OR coalesce(time_ms = lead(time_ms) OVER sequence, false) AS tied
 FROM (
     SELECT *,
-        CASE WHEN (SELECT reading FROM options) = 'clean'
+        CASE WHEN (SELECT protocol FROM options) = 'clean'
              THEN key('tie', reviewer_id, asin) END AS tie
     FROM purchases
 )

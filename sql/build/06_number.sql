@@ -8,7 +8,7 @@
 
 CREATE TABLE users AS
 SELECT CAST(row_number() OVER (
-        ORDER BY CASE WHEN (SELECT reading FROM options) = 'clean'
+        ORDER BY CASE WHEN (SELECT protocol FROM options) = 'clean'
                       THEN key('user', reviewer_id, NULL) END, first_line) AS INTEGER) AS user_id,
     reviewer_id
 FROM (
@@ -22,7 +22,7 @@ ORDER BY user_id;
 
 CREATE TABLE items AS
 SELECT CAST(row_number() OVER (
-        ORDER BY CASE WHEN (SELECT reading FROM options) = 'clean'
+        ORDER BY CASE WHEN (SELECT protocol FROM options) = 'clean'
                       THEN key('item', asin, NULL) END, first_seen) AS INTEGER) AS item_id,
     asin
 FROM (

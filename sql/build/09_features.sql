@@ -36,7 +36,7 @@ CREATE OR REPLACE MACRO words_of(sentence) AS
         ' ');
 
 -- What the small words and the adjectives are; every column is 0 or 1. An adjective tells an
--- opinion when textblob gives it a polarity or calls it subjective, when it is a comparative, or
+-- opinion when the lexicon gives it a polarity or calls it subjective, when it is a comparative, or
 -- when it is built like one (greas-y, dur-able).
 CREATE OR REPLACE TEMP TABLE grammar AS
 SELECT *

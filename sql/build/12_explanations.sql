@@ -11,7 +11,7 @@
 CREATE TABLE explanations AS
 WITH divided AS (
     SELECT user_id, position, item_id, feature, sentence,
-        CASE WHEN (SELECT reading FROM options) = 'clean' THEN split
+        CASE WHEN (SELECT protocol FROM options) = 'clean' THEN split
              ELSE CASE draw(key('explanation-split', user_id, position), 1, 10)
                   WHEN 8 THEN 'valid' WHEN 9 THEN 'test' ELSE 'train' END END AS split
     FROM sentences JOIN interactions USING (line_number)

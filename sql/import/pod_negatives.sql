@@ -2,7 +2,7 @@
 -- bad_negatives:   lines of negative.txt that the import stops at.                  key: line_number
 --
 -- in: lines(line_number, line, problem); items; sequences
--- A candidate that the user bought, or that stands there twice, would break the law that
+-- A candidate that the user bought, or that stands there twice, would break the invariant that
 -- candidates are strangers: it is dropped and counted.
 
 CREATE TABLE listed AS

@@ -12,7 +12,7 @@ SELECT line_number, reviewer_id, asin, rating, time_ms,
 FROM (
     SELECT purchases.*,
         CASE given_split WHEN 'test' THEN 2 WHEN 'valid' THEN 1 ELSE 0 END AS part,
-        CASE WHEN (SELECT reading FROM options) = 'clean' AND purchases.time_ms IS NOT NULL
+        CASE WHEN (SELECT protocol FROM options) = 'clean' AND purchases.time_ms IS NOT NULL
              THEN key('tie', purchases.reviewer_id, purchases.asin) END AS tie
     FROM purchases JOIN parsed USING (line_number)
 )

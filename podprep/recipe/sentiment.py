@@ -1,15 +1,11 @@
-"""Words to find explanations with, and explanations that another tool extracted."""
+"""Explanations that another tool extracted: JSON lines, or pickles read without running them."""
 
 import gzip
 import io
 import json
 import pickle
-import re
-import tomllib
 import zlib
 from collections.abc import Iterator
-from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +13,6 @@ import pyarrow as pa
 
 from podprep.contract.errors import PodError
 
-ROLES = (  # the lists of data/feature_words.toml
-    "generic", "determiner", "subject", "copula", "adverb", "quality", "plain", "love", "make",
-    "wish", "sense", "like", "pause", "speaker",
-)  # fmt: skip
-LEXICON = pa.schema(
-    [
-        ("word", pa.string()),
-        ("tag", pa.string()),
-        ("polarity", pa.int32()),
-        ("subjectivity", pa.int32()),
-        *((role, pa.bool_()) for role in ROLES),
-    ]
-)
 FIELDS = {  # the columns of given explanations, and the keys they go by
     "reviewer_id": ("user", "reviewerID", "user_id", "reviewer_id"),
     "asin": ("item", "asin", "item_id", "parent_asin"),
@@ -42,46 +25,6 @@ PICKLE = b"\x80"  # of protocol 2 and later; JSON is text and never starts so
 
 Row = tuple[str, str, str, str]
 Problem = tuple[int, str]  # record number from 1, reason
-TAG = re.compile(r"^([a-z]\S+) ([A-Z]+)\S*$", re.MULTILINE)
-OPINION = re.compile(
-    r'<word form="([a-z]+)"[^>]* pos="JJ"[^>]* polarity="([^"]+)" subjectivity="([^"]+)"'
-)
-
-
-def load_lexicon() -> pa.Table:
-    """Return the English words of textblob (tag, opinion in percent) with our words' roles.
-
-    Errors: `PodError` where textblob's word lists are missing.
-    """
-    spec = find_spec("textblob")  # importing textblob takes a second; its files do not
-    if spec is None or not spec.submodule_search_locations:
-        raise PodError("textblob is not installed, whose word lists are read: pip install textblob")
-    folder = Path(spec.submodule_search_locations[0]) / "en"
-    try:
-        tags = dict(TAG.findall((folder / "en-lexicon.txt").read_text(encoding="utf-8")))
-        senses = OPINION.findall((folder / "en-sentiment.xml").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PodError(
-            f"{error.filename}: {error.strerror}: pip install --force-reinstall textblob"
-        ) from error
-    # a word has several senses: the strongest counts
-    polarity: dict[str, int] = {}
-    subjectivity: dict[str, int] = {}
-    for word, p, s in senses:
-        polarity[word] = max(polarity.get(word, 0), round(100 * float(p)), key=abs)
-        subjectivity[word] = max(subjectivity.get(word, 0), round(100 * float(s)))
-    words_toml = (files("podprep") / "data" / "feature_words.toml").read_text(encoding="utf-8")
-    roles = {role: frozenset(words.split()) for role, words in tomllib.loads(words_toml).items()}
-    words = list({**tags, **polarity} | dict.fromkeys(w for role in roles.values() for w in role))
-    columns = [
-        words,
-        [tags.get(w, "") for w in words],
-        [polarity.get(w) for w in words],
-        [subjectivity.get(w) for w in words],
-        *([w in roles[role] for w in words] for role in ROLES),
-    ]
-    arrays = [pa.array(c, f.type) for c, f in zip(columns, LEXICON, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=LEXICON)
 
 
 def read_sentiment(path: Path) -> tuple[pa.Table, list[Problem]]:

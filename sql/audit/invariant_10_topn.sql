@@ -7,7 +7,7 @@ WITH asked AS (
     SELECT sample_id, user_id, split, item_id, target, candidates, n.item_ids AS frozen,
         CASE split WHEN 'train' THEN trained WHEN 'valid' THEN items[length - 1:length - 1]
              ELSE items[length:] END AS targets,
-        CASE WHEN split = 'train' AND reading = 'clean' THEN trained ELSE items END AS own,
+        CASE WHEN split = 'train' AND protocol = 'clean' THEN trained ELSE items END AS own,
         list_filter(candidates, lambda c: c <> item_id) AS others,
         negatives AS most, imported
     FROM samples LEFT JOIN sequences USING (user_id)

@@ -1,4 +1,4 @@
-"""The prompt of `podprep query`: statements from a terminal, with history, or from a pipe."""
+"""The REPL of `podprep query`: statements from a terminal, with history, or from a pipe."""
 
 import os
 import sqlite3
@@ -19,7 +19,7 @@ Statements in SQL end with a semicolon and may go over several lines.
 """
 
 
-def ask_on(con: duckdb.DuckDBPyConnection, ask: Callable[[str], None]) -> None:
+def run_repl(con: duckdb.DuckDBPyConnection, ask: Callable[[str], None]) -> None:
     """Call `ask` with statement after statement; at a terminal an error does not end it.
 
     Errors: `PodError` of `ask`, where stdin is no terminal.

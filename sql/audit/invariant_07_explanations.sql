@@ -14,4 +14,4 @@ SELECT format('user {} item {}: {}', user_id, item_id, CASE
 FROM explanations LEFT JOIN splits_of USING (user_id, item_id), options
 WHERE splits IS NULL OR coalesce(trim(sentence), '') = '' OR coalesce(trim(feature), '') = ''
    OR split IS NULL OR split NOT IN ('train', 'valid', 'test')
-   OR reading = 'clean' AND NOT list_contains(splits, split);
+   OR protocol = 'clean' AND NOT list_contains(splits, split);

@@ -1,4 +1,4 @@
--- order: numbers and ties follow the manifest's reading and seed
+-- order: numbers and ties follow the manifest's protocol and seed
 --
 -- grain: one row a fault.
 --   clean   users and products by keyed hash, purchases of the same time too;
@@ -10,20 +10,20 @@ WITH placed AS (
     SELECT 'user' AS kind, user_id AS id,
         row_number() OVER (ORDER BY key('user', reviewer_id, NULL)) AS place
     FROM users, options
-    WHERE reading = 'clean'
+    WHERE protocol = 'clean'
     UNION ALL
     SELECT 'item', item_id, row_number() OVER (ORDER BY key('item', asin, NULL))
     FROM items, options
-    WHERE reading = 'clean'
+    WHERE protocol = 'clean'
     UNION ALL
     SELECT 'item', item_id, row_number() OVER (ORDER BY min(user_id * 4294967296 + position))
     FROM interactions, options
-    WHERE reading = 'pod' AND NOT imported
+    WHERE protocol = 'pod' AND NOT imported
     GROUP BY item_id
 ), ties AS (
     SELECT user_id, position, timestamp, split, key('tie', reviewer_id, asin) AS tie
     FROM interactions JOIN users USING (user_id) JOIN items USING (item_id), options
-    WHERE reading = 'clean' AND tied
+    WHERE protocol = 'clean' AND tied
 ), neighbours AS (
     SELECT *, lag(tie) OVER w AS before
     FROM ties, options
