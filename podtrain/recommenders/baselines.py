@@ -10,6 +10,7 @@ from podprep.contract.errors import PodError
 from podprep.contract.schema import SPLITS
 from podtrain.data.interactions import Interactions
 from podtrain.metrics.ranking import TargetRanks, ranks_of
+from podtrain.recommenders.cooccurrence import Cooccurrence
 
 RULES = ("popularity", "max+1", "last+1", "markov", "item-knn")
 
@@ -31,34 +32,6 @@ Scores = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
-    """Weights of the pairs of items that occur, as sparse rows.
-
-    starts: (items + 1,) where the row of the item of column i begins; columns, weights: (pairs,).
-    """
-
-    starts: Integers
-    columns: npt.NDArray[np.int32]
-    weights: npt.NDArray[np.float64]
-
-    @classmethod
-    def count(
-        cls, rows: Integers, columns: Integers, weights: npt.NDArray[np.float64], n: int
-    ) -> "Pairs":
-        """Add up the weights of equal pairs; all of (any,), n items."""
-        keys, group = np.unique(rows * n + columns, return_inverse=True)
-        return cls(
-            starts=np.searchsorted(keys, np.arange(n + 1) * n),
-            columns=(keys % n).astype(np.int32),
-            weights=np.bincount(group, weights, minlength=len(keys)).astype(np.float64),
-        )
-
-    def rows(self) -> Integers:
-        """Return (pairs,): which row each pair is of."""
-        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
-
-
-@dataclass(frozen=True, slots=True)
 class Rules:
     """All rules, counted once on the training purchases only.
 
@@ -73,43 +46,29 @@ class Rules:
     interactions: Interactions
     known: Integers
     popularity: Integers
-    following: Pairs
-    neighbours: Pairs
+    following: Cooccurrence
+    neighbours: Cooccurrence
 
     @classmethod
     def count(cls, interactions: Interactions) -> "Rules":
-        """Count purchases, transitions and neighbours.
-
-        Takes about 100 bytes for each two purchases of a user up to SPAN apart, in either order.
-        """
-        n, starts = interactions.n_items, interactions.starts
-        users = np.repeat(np.arange(interactions.n_users), np.diff(starts))
+        """Count purchases, transitions and neighbours."""
+        users = np.repeat(np.arange(interactions.n_users), np.diff(interactions.starts))
         known = [
             np.bincount(users[interactions.split < code], minlength=interactions.n_users)
             for code in range(len(SPLITS))
         ]
-        train = interactions.split == 0
-        users, items = users[train], interactions.items[train].astype(np.int64) - 1
-        popularity = np.bincount(items, minlength=n)
-        near: list[tuple[Integers, Integers]] = []
-        for lag in range(1, SPAN + 1):
-            same = users[:-lag] == users[lag:]
-            near.append((items[:-lag][same], items[lag:][same]))
-        first, second = (np.concatenate(side) for side in zip(*near, strict=True))
-        weights = np.repeat(np.arange(1, SPAN + 1.0) ** -LAG_POWER, [len(a) for a, _ in near])
-        neighbours = Pairs.count(
-            np.concatenate([first, second]),
-            np.concatenate([second, first]),
-            np.concatenate([weights, BACKWARD * weights]),
-            n,
+        bought = interactions.items[interactions.split == 0].astype(np.int64) - 1
+        popularity = np.bincount(bought, minlength=interactions.n_items)
+        neighbours = Cooccurrence.count(
+            interactions, span=SPAN, lag_power=LAG_POWER, backward=BACKWARD
         )
-        bought = popularity[neighbours.rows()] * popularity[neighbours.columns]
-        neighbours.weights[:] *= bought**-DAMPING
+        both = popularity[neighbours.rows] * popularity[neighbours.columns]
+        neighbours.weights[:] *= both**-DAMPING
         return cls(
             interactions=interactions,
             known=np.stack(known),
             popularity=popularity,
-            following=Pairs.count(*near[0], np.ones(len(near[0][0])), n),
+            following=Cooccurrence.count(interactions, span=1),
             neighbours=neighbours,
         )
 
@@ -222,7 +181,7 @@ class Rules:
             scores[rows, items[rows] - 1] = score
         return scores
 
-    def _added(self, pairs: Pairs, history: Integers) -> Scores:
+    def _added(self, pairs: Cooccurrence, history: Integers) -> Scores:
         """Add up the rows of the items of the histories, each purchase further back at DECAY."""
         rows, back = np.nonzero(history)
         items = history[rows, back] - 1
