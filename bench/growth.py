@@ -14,7 +14,7 @@ from html import escape
 from pathlib import Path
 
 from bench.figures import Figure, load
-from podprep.stats.svg import HEIGHT, RIGHT, WIDTH, Picture, Point, linear, logarithmic, short
+from podprep.ui.svg import HEIGHT, RIGHT, WIDTH, Picture, Point, linear, logarithmic, short
 
 HEAD = 48  # above a panel: its title and its lines' names
 GAP = 8
@@ -169,14 +169,10 @@ def _drawn(panel: Panel, left: float, top: float) -> str:
         for x, y in line.points:
             picture.dot((x, y), f"{line.name}: {short(x)} {panel.x}, {short(y)} {panel.y}", style)
         for x, y in (line.points[0], line.points[-1]):
-            at, over = picture.at(x, y)
             lower = any(b > y for line in panel.lines for a, b in line.points if a == x)
-            over += 18 if lower else -9  # of two lines, one is written above, one below
-            picture.parts.append(
-                f'<text class="value" x="{at:.1f}" y="{over:.1f}" '
-                f'text-anchor="middle">{short(y)}</text>'
-            )
-    plot = picture.svg().replace(
+            over = -18 if lower else 9  # of two lines, one is written above, one below
+            picture.note((x, y), short(y), "value", "middle", up=over)
+    plot = str(picture.svg()).replace(
         "<svg ", f'<svg y="{HEAD - 6}" width="{WIDTH}" height="{HEIGHT}" ', 1
     )
     return (

@@ -21,6 +21,7 @@ from podprep.recipe.inputs import Inputs
 from podprep.recipe.options import BuildOptions
 from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
+from podprep.ui.svg import MOST_POINTS, curves, thinned, ticks
 from podtrain.cli import app
 from podtrain.data.interactions import Interactions
 from podtrain.evaluate.evaluate import best
@@ -28,11 +29,12 @@ from podtrain.evaluate.files import write_lists, write_ranks, write_results, wri
 from podtrain.metrics.ranking import ranking_metrics, ranks_of
 from podtrain.recommenders.baselines import RULES
 from podtrain.recommenders.pod.inference import candidates_of
+from podtrain.report import page as report_page
+from podtrain.report.facts import best_step, read_facts, read_losses
 from podtrain.report.gallery import USERS, draw_users, rank_words
-from podtrain.report.page import best_step, page, read_losses, write_report
+from podtrain.report.page import write_report
 from podtrain.report.published import PUBLISHED
-from podtrain.report.svg import MOST_POINTS, curves, thinned, ticks
-from podtrain.report.tables import METHODS, TEXT_COLUMNS
+from podtrain.report.results import METHODS, TEXT_COLUMNS
 from podtrain.run import RUN, RUN_VERSION, Run, write_json
 from podtrain.train.config import FitConfig
 from tests.conftest import arithmetic_rows, write_dump
@@ -166,7 +168,9 @@ class Read(HTMLParser):
         if tag in ("ul", "ol"):
             self.sections[-1]["users"][-1]["lists"].append([])
         if tag == "li":
-            self.sections[-1]["users"][-1]["lists"][-1].append({"held": "held" in given.values()})
+            self.sections[-1]["users"][-1]["lists"][-1].append(
+                {"held": "held-out" in given.values()}
+            )
         if tag == "pre":
             self.sections[-1]["pre"].append("")
         if tag not in ("meta", "link"):
@@ -190,13 +194,17 @@ class Read(HTMLParser):
             self.sections[-1]["users"][-1]["lists"][-1].append(data)
 
     def section(self, start: str) -> dict[str, Any]:
-        [found] = [s for s in self.sections if s["words"].startswith(start)]
+        [found] = [s for s in self.sections if s["words"].lstrip().startswith(start)]
         return found
 
     def table(self, start: str) -> dict[str, dict[str, str]]:
         """A table as {row: {column: cell}}."""
         head, *rows = self.section(start)["rows"]
         return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
+
+
+def page(run: Run, shards: Shards) -> str:
+    return report_page.page(read_facts(run, shards))
 
 
 def shown(run: Run, shards: Shards) -> Read:
@@ -373,7 +381,7 @@ def test_the_gallery_shows_nonsense_as_it_came(shards: Shards, tmp_path: Path) -
         assert nothing == {"held": False, "span": "no item"}  # no share: the score is of the text
         assert unknown == {"held": False, "span": "item 999, which is none"}
     assert (others != targets).all()
-    assert len(re.findall("On .*?:so", read.words)) == USERS
+    assert len(re.findall(r"On .*?:\s*so", read.words)) == USERS
 
 
 @given(st.lists(st.sets(st.integers(1, 99), min_size=1), min_size=1, max_size=3))
@@ -450,7 +458,7 @@ def test_ticks_are_few_round_and_inside(low: float, width: float) -> None:
 def test_curves_stay_on_their_sheet(n: int, seed: int, marked: bool) -> None:
     values = np.random.default_rng(seed).uniform(0.1, 20, n).tolist()
     points = [(50.0 * n, value) for n, value in enumerate(values, 1)]
-    svg = curves("a & b", {"a": points, "b": []}, points[-1] if marked else None)
+    svg = curves("a & b", {"train": points, "valid": []}, points[-1] if marked else None)
     assert "a &amp; b" in svg
     width, height = map(float, re.search(r'viewBox="0 0 (\d+) (\d+)"', svg).groups())  # type: ignore[union-attr]
     [path] = re.findall(r'points="([^"]+)"', svg)
@@ -476,7 +484,7 @@ def test_report_writes_whole_pages_or_none(
     write_report(run, shards, file)
     assert file.read_bytes() == first
     assert list(file.parent.iterdir()) == [file]
-    with pytest.raises(PodError, match="is a folder: name a file"):
+    with pytest.raises(PodError, match="is not a file: name another"):
         write_report(run, shards, tmp_path)
     with pytest.raises(PodError, match="could not be written"):
         write_report(run, shards, file / "under-a-file.html")

@@ -1,14 +1,14 @@
 """The commands that measure: `evaluate`, `rules`, `compare`, `report`."""
 
-import json
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from podprep.contract.errors import PodError
+from podprep.ui.cli import Json
 from podtrain.commands.recommend import Device, Run, ShardsOption
 
 
@@ -49,9 +49,6 @@ class Compat(StrEnum):
     POD = "pod"
 
 
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures there, too.")]
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     for command in (evaluate, rules, compare, report):
@@ -71,16 +68,17 @@ def evaluate(
     ] = None,
     shards: ShardsOption = None,
     device: Device = "auto",
-    json_file: JsonFile = None,
+    as_json: Json = False,
 ) -> None:
     """Evaluate a run beside the rules that need no model.
 
     Example: podtrain evaluate runs/beauty --task sequential
     """
+    from podprep.ui.console import print_json, print_lines, print_tables
     from podtrain.evaluate.evaluate import Question
     from podtrain.evaluate.evaluate import evaluate as measure
     from podtrain.recommenders.pod.inference import Asked
-    from podtrain.report.tables import print_tables, results_table
+    from podtrain.report.tables import results_table
     from podtrain.run import Run as Trained
 
     trained = Trained.open(run)
@@ -92,32 +90,38 @@ def evaluate(
     asked = Asked.of(trained, dataset, device)
     results = measure(trained, dataset, asked, (task,) if task else tasks, question)
     name = trained.description["dataset"]
+    if as_json:
+        print_json({"dataset": name, "reading": dataset.protocol, split: results})
+        return
     for one, found in results.items():
         print_tables(results_table(name, dataset.protocol, split, one, found))
-    typer.echo(f"{run / 'predictions'}: podprep query SHARDS --run {run} asks about it")
-    _write(json_file, {"dataset": name, "reading": dataset.protocol, split: results})
+    print_lines(f"{run / 'predictions'}: podprep query SHARDS --run {run} asks about it")
 
 
 def rules(
     shards: Annotated[Path, typer.Argument(help="A folder made by podprep build.")],
     split: Annotated[Split, typer.Option(help="valid or test.")] = Split.TEST,
-    json_file: JsonFile = None,
+    as_json: Json = False,
 ) -> None:
     """Evaluate the recommendations that need no model.
 
     Example: podtrain rules shards/ --split valid
     """
     from podprep.contract.shards import Shards
+    from podprep.ui.console import print_json, print_tables
     from podtrain.evaluate.evaluate import rule_metrics
-    from podtrain.report.tables import print_tables, results_table
+    from podtrain.report.tables import results_table
 
     dataset = Shards.open(shards)
     name = dataset.manifest["inputs"]["dataset"]
     results = {}
     for task in (t for t in ("sequential", "topn") if t in dataset.tasks):
         results[task] = rule_metrics(dataset, task, split)
-        print_tables(results_table(name, dataset.protocol, split, task, results[task]))
-    _write(json_file, {"dataset": name, "reading": dataset.protocol, split: results})
+    if as_json:
+        print_json({"dataset": name, "reading": dataset.protocol, split: results})
+        return
+    for task, found in results.items():
+        print_tables(results_table(name, dataset.protocol, split, task, found))
 
 
 def compare(
@@ -128,18 +132,21 @@ def compare(
     method: Annotated[
         Method, typer.Option(help="exact, unseen (bought items left out), beam or pod.")
     ] = Method.EXACT,
-    json_file: JsonFile = None,
+    as_json: Json = False,
 ) -> None:
     """Compare runs with the first: mean and sd over seeds, bootstrap over users, a verdict.
 
     Example: podtrain compare runs/plain runs/no-prompts --metric ndcg@10
     """
+    from podprep.ui.console import print_json, print_tables
     from podtrain.evaluate.comparison import compare_runs
-    from podtrain.report.tables import comparison_table, print_tables
+    from podtrain.report.tables import comparison_table
 
     baseline, others = compare_runs(runs, task, split, metric, method)
+    if as_json:
+        print_json([asdict(c) for c in (baseline, *others)])
+        return
     print_tables(comparison_table(baseline, others, f"{task}, {split}, {metric}"))
-    _write(json_file, [asdict(c) for c in (baseline, *others)])
 
 
 def report(
@@ -153,19 +160,11 @@ def report(
 
     Example: podtrain report runs/beauty
     """
+    from podprep.ui.console import print_lines
     from podtrain.report.page import write_report
     from podtrain.run import Run as Trained
 
     trained = Trained.open(run)
     path = to or run / "report.html"
     write_report(trained, trained.shards(shards), path)
-    typer.echo(f"{path} is ready")
-
-
-def _write(path: Path | None, value: Any) -> None:
-    if path is None:
-        return
-    try:
-        path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise PodError(f"{path} could not be written: {error.strerror or error}") from None
+    print_lines(f"{path} is ready")

@@ -1,10 +1,11 @@
 """The commands that ask a run about one user: `recommend` and `explain`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from podprep.ui.cli import Json
 
 Run = Annotated[Path, typer.Argument(help="A folder made by podtrain fit.")]
 User = Annotated[str, typer.Option(help="A number, or a reviewer id.")]
@@ -12,7 +13,6 @@ ShardsOption = Annotated[
     Path | None, typer.Option("--shards", help="Where the dataset lies now, if it was moved.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -38,12 +38,13 @@ def recommend(
 
     Example: podtrain recommend runs/beauty --user 12 -n 5 --why
     """
+    from podprep.ui.console import print_json, print_tables
     from podtrain.data.interactions import Interactions
     from podtrain.recommend import Catalogue
     from podtrain.recommend import explain as reason
     from podtrain.recommend import recommend as answer
     from podtrain.recommenders.pod.inference import Asked
-    from podtrain.report.tables import print_tables, products_table
+    from podtrain.report.tables import products_table
     from podtrain.run import Run as Trained
 
     trained = Trained.open(run)
@@ -69,7 +70,7 @@ def recommend(
             "history": [asdict(p) for p in before],
             "recommended": [asdict(p) for p in after],
         }
-        typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+        print_json(value)
         return
     who = f"user {user_id} ({names.reviewer(user_id)})"
     print_tables(
@@ -90,11 +91,12 @@ def explain(
 
     Example: podtrain explain runs/beauty --user 12 --item 345
     """
+    from podprep.ui.console import print_json, print_lines, print_tables
     from podtrain.data.interactions import Interactions
     from podtrain.recommend import Catalogue
     from podtrain.recommend import explain as answer
     from podtrain.recommenders.pod.inference import Asked
-    from podtrain.report.tables import print_tables, products_table
+    from podtrain.report.tables import products_table
     from podtrain.run import Run as Trained
 
     trained = Trained.open(run)
@@ -112,10 +114,10 @@ def explain(
             "title": product.title,
             "explanation": text,
         }
-        typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+        print_json(value)
         return
     history = [names.product(i) for i in Interactions.read(dataset).history(user_id)[-20:]]
     who = f"user {user_id} ({names.reviewer(user_id)})"
     print_tables(products_table(f"History of {who}, the latest last", history))
     title = f" {product.title}" if product.title else ""
-    typer.echo(f"Item {item_id} ({product.asin}){title}:\n  {text}")
+    print_lines(f"Item {item_id} ({product.asin}){title}:", f"  {text}")

@@ -1,10 +1,9 @@
-"""The gallery of a page: a few users, what they bought, and what the model says to them."""
+"""The gallery of a page: a few users, what they bought, and what the model recommends them."""
 
 import math
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -32,8 +31,59 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a run said in a task. rows: predictions by user, the best first; only of users drawn."""
+class Line:
+    """An item of a list. share: its probability, where it has one; bought: by the user before."""
+
+    name: str
+    tip: str = ""
+    share: str = ""
+    held_out: bool = False
+    bought: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A list of the model's, and where the held-out item came."""
+
+    title: str
+    lines: tuple[Line, ...]
+    rank: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A sentence of the model's beside the person's. about: none where it is the held-out item."""
+
+    about: Line | None
+    model: str
+    person: str
+    feature: str
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One user of the gallery, as the page shows it."""
+
+    name: str
+    reviewer: str
+    history_title: str
+    history: tuple[Line, ...]
+    lists: tuple[Ranked, ...]
+    explanation: Explanation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """A few users."""
+
+    title: str
+    words: str
+    users: tuple[User, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What a run predicted in a task. rows: by user, the best first; only of users drawn."""
 
     task: str
     method: str
@@ -57,28 +107,28 @@ class Known:
         return int(own[0]) if len(own) else None
 
 
-def gallery(run: Run, shards: Shards) -> tuple[str, str, str] | None:
-    """Return title, words and HTML about a few users; none for a run without predictions.
+def read_gallery(run: Run, shards: Shards) -> Gallery | None:
+    """Return the gallery of a run; none for a run without predictions.
 
     Errors: `PodError` for damaged files.
     """
     for split in ("test", "valid"):
-        tables = {task: found for task in TASKS if (found := _predictions(run, task, split))}
+        tables = {task: found for task in TASKS if (found := _table(run, task, split))}
         if tables:
             break
     else:
         return None
     users, of = draw_users([table["user_id"].to_numpy() for _, table in tables.values()])
-    said = [_said(run, task, split, *found, users) for task, found in tables.items()]
+    predicted = [_predicted(run, task, split, *found, users) for task, found in tables.items()]
     known = Known(
-        split, Catalogue(shards), Interactions.read(shards), _sentences(shards, users, said)
+        split, Catalogue(shards), Interactions.read(shards), _sentences(shards, users, predicted)
     )
-    cards = "".join(_card(user, known, said) for user in users)
     words = (
         f"Not picked: evenly spread over the numbers of {of:,} users with predictions. Held out "
         f"is the {split} purchase, which the model is to find. Has it: bought before."
     )
-    return f"Gallery: {len(users)} users, {split}", words, f'<div class="cards">{cards}</div>'
+    shown = tuple(_user(user, known, predicted) for user in users)
+    return Gallery(f"Gallery: {len(users)} users, {split}", words, shown)
 
 
 def draw_users(asked: list[npt.NDArray[np.int32]]) -> tuple[list[int], int]:
@@ -92,7 +142,7 @@ def draw_users(asked: list[npt.NDArray[np.int32]]) -> tuple[list[int], int]:
     return [int(user) for user in common[places]], len(common)
 
 
-def _predictions(run: Run, task: str, split: str) -> tuple[str, pa.Table] | None:
+def _table(run: Run, task: str, split: str) -> tuple[str, pa.Table] | None:
     for method in ("unseen", *METHODS):  # what a shop would show, where it was measured
         path = run.folder / "predictions" / f"{task}-{split}-{method}.parquet"
         if path.exists():
@@ -106,7 +156,9 @@ def _predictions(run: Run, task: str, split: str) -> tuple[str, pa.Table] | None
     return None
 
 
-def _said(run: Run, task: str, split: str, method: str, table: pa.Table, users: list[int]) -> Said:
+def _predicted(
+    run: Run, task: str, split: str, method: str, table: pa.Table, users: list[int]
+) -> Predicted:
     rows: dict[int, list[Row]] = {user: [] for user in users}
     drawn = table.filter(pc.is_in(table["user_id"], pa.array(users, pa.int32())))
     for row in drawn.sort_by([("user_id", "ascending"), ("rank", "ascending")]).to_pylist():
@@ -116,7 +168,7 @@ def _said(run: Run, task: str, split: str, method: str, table: pa.Table, users: 
         own, found = read_ranks(run, task, split, method)
         places = {int(user): place for place, user in enumerate(own)}
         ranks = {user: rank_words(found, places[user]) for user in users if user in places}
-    return Said(task, method, rows, ranks)
+    return Predicted(task, method, rows, ranks)
 
 
 def rank_words(ranks: TargetRanks, place: int) -> str:
@@ -129,80 +181,77 @@ def rank_words(ranks: TargetRanks, place: int) -> str:
 
 
 def _sentences(
-    shards: Shards, users: list[int], said: list[Said]
+    shards: Shards, users: list[int], predicted: list[Predicted]
 ) -> dict[tuple[int, int], tuple[str, str]]:
-    if not any(one.task == "explanation" for one in said):
+    if not any(one.task == "explanation" for one in predicted):
         return {}
     table = shards.table("catalog/explanations.parquet")
     own = table.filter(pc.is_in(table["user_id"], pa.array(users, pa.int32()))).to_pylist()
     return {(row["user_id"], row["item_id"]): (row["feature"], row["sentence"]) for row in own}
 
 
-def _card(user: int, known: Known, said: list[Said]) -> str:
-    history, held = known.bought.history(user, before=known.split), known.held_out(user)
+def _user(user: int, known: Known, predicted: list[Predicted]) -> User:
+    history, held_out = known.bought.history(user, before=known.split), known.held_out(user)
     shown = history[-HISTORY:]
-    lines = "".join(f"<li>{_product(item, known)}</li>" for item in shown)
-    if held is not None:
-        lines += f'<li class="held">{_product(held, known)}<em>held out</em></li>'
+    lines = [_line(item, known) for item in shown]
+    if held_out is not None:
+        lines.append(replace(_line(held_out, known), held_out=True))
     last = f"the last {len(shown)} of {len(history):,}" if len(history) > len(shown) else "all"
-    parts = [f"<div><h4>Bought, {last}</h4><ul>{lines}</ul></div>"]
-    for one in said:
-        if one.task == "explanation":
-            parts.append(_explanation(user, held, known, one))
-        else:
-            parts.append(_list(user, held, set(history), known, one))
-    reviewer = escape(known.names.reviewer(user))
-    return (
-        f'<article><h3>User {user:,} <small>{reviewer}</small></h3><div class="parts">'
-        f"{''.join(parts)}</div></article>"
+    lists = [
+        _list(user, held_out, set(history), known, one)
+        for one in predicted
+        if one.task != "explanation"
+    ]
+    explanations = [
+        _explanation(user, held_out, known, one) for one in predicted if one.task == "explanation"
+    ]
+    return User(
+        name=f"{user:,}",
+        reviewer=known.names.reviewer(user),
+        history_title=f"Bought, {last}",
+        history=tuple(lines),
+        lists=tuple(lists),
+        explanation=next(iter(explanations), None),
     )
 
 
-def _list(user: int, held: int | None, before: set[int], known: Known, said: Said) -> str:
+def _list(
+    user: int, held_out: int | None, before: set[int], known: Known, predicted: Predicted
+) -> Ranked:
     lines = []
-    for row in said.rows[user][: PLACES[said.task]]:
+    for row in predicted.rows[user][: PLACES[predicted.task]]:
         item = row["item_id"]
-        style, word = "", ""
-        if item is not None and item == held:
-            style, word = ' class="held"', "<em>held out</em>"
-        elif item in before:
-            word = '<em title="bought before">has it</em>'
         # only exact scores are log-probabilities of the item itself
-        share = f"<b>{_percent(math.exp(row['score']))}</b>" if said.method == "exact" else ""
-        lines.append(f"<li{style}>{share}{_product(item, known)}{word}</li>")
-    rank = said.ranks.get(user, "")
-    return (
-        f"<div><h4>{TITLES[said.task]}</h4><ol>{''.join(lines)}</ol>"
-        f'<p class="rank">{escape(rank)}</p></div>'
-    )
+        share = _percent(math.exp(row["score"])) if predicted.method == "exact" else ""
+        found = item is not None and item == held_out
+        bought = item in before and not found
+        lines.append(replace(_line(item, known), share=share, held_out=found, bought=bought))
+    return Ranked(TITLES[predicted.task], tuple(lines), predicted.ranks.get(user, ""))
 
 
-def _explanation(user: int, held: int | None, known: Known, said: Said) -> str:
+def _explanation(
+    user: int, held_out: int | None, known: Known, predicted: Predicted
+) -> Explanation | None:
     """The sentence on the held-out item or, where nobody explained that, on another."""
-    rows = said.rows[user]
-    row = next((row for row in rows if row["item_id"] == held), rows[0] if rows else None)
+    rows = predicted.rows[user]
+    row = next((row for row in rows if row["item_id"] == held_out), rows[0] if rows else None)
     if row is None:
-        return ""
+        return None
     feature, sentence = known.sentences.get((user, row["item_id"]), ("", ""))
-    about = "" if row["item_id"] == held else f"<p>On {_product(row['item_id'], known)}:</p>"
-    person = f"The person ({escape(feature)})" if feature else "The person"
-    return (
-        f"<div><h4>Why</h4>{about}<blockquote>{escape(row['text'] or '')}"
-        f"<cite>The model</cite></blockquote>"
-        f'<blockquote class="person">{escape(sentence)}<cite>{person}</cite></blockquote></div>'
-    )
+    about = None if row["item_id"] == held_out else _line(row["item_id"], known)
+    return Explanation(about, row["text"] or "", sentence, feature)
 
 
-def _product(item_id: int | None, known: Known) -> str:
-    """An item by its title, or asin; a name of the model's may be of no item."""
+def _line(item_id: int | None, known: Known) -> Line:
+    """An item by its title, or asin; a number of the model's may be of no item."""
     if item_id is None:
-        return "<span>no item</span>"
+        return Line("no item")
     if not 1 <= item_id <= known.bought.n_items:
-        return f"<span>item {item_id}, which is none</span>"
+        return Line(f"item {item_id}, which is none")
     product = known.names.product(item_id)
     tip = f"item {item_id}, {product.asin}" + (f", {product.title}" if product.title else "")
-    return f'<span title="{escape(tip)}">{escape(product.title or product.asin)}</span>'
+    return Line(product.title or product.asin, tip)
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%" if share >= 0.0005 else "&lt;0.1%"
+    return f"{100 * share:.1f}%" if share >= 0.0005 else "<0.1%"

@@ -1,30 +1,31 @@
 """The page of a run: one HTML file that needs nothing beside itself."""
 
-import json
-import math
-import shlex
-from collections.abc import Callable, Iterable
-from html import escape
-from importlib.resources import files
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from podprep.contract.errors import PodError
+from markupsafe import Markup
+
 from podprep.contract.shards import Shards
-from podtrain.evaluate.evaluate import Found
-from podtrain.evaluate.files import read_results
-from podtrain.recommenders.baselines import RULES
-from podtrain.report.gallery import gallery
-from podtrain.report.published import published
-from podtrain.report.svg import Point, curves
-from podtrain.report.tables import METHODS, RULE_NAMES, TEXT_COLUMNS
-from podtrain.run import METRICS, Run
+from podprep.contract.writing import write_text
+from podprep.ui.page import Head, Section, render, table
+from podprep.ui.page import page as html_page
+from podprep.ui.svg import curves, element
+from podtrain.report.facts import Facts, read_facts
+from podtrain.report.results import (
+    TEXT_COLUMNS,
+    Result,
+    best_baseline,
+    heading,
+    result_rows,
+    users_of,
+)
+from podtrain.run import Run
 
 READINGS = {
-    "clean": "Clean reading: no number, order or explanation tells what was held out, so the "
+    "clean": "Clean protocol: no number, order or explanation tells what was held out, so the "
     "figures are what was learned. Published figures, taken from data that tell, are no yardstick.",
-    "pod": "Published reading (--compat pod): products are numbered by first appearance, and part "
+    "pod": "Published protocol (--compat pod): products are numbered by first appearance, and part "
     "of the explanations of test purchases are trained on. The figures compare with the published "
     "ones only; max+1 and last+1 show what the numbering alone gives.",
 }
@@ -33,8 +34,7 @@ AMONG = {"sequential": "all items", "topn": "the candidates of each user"}
 # The two that are drawn come first, so that a narrow window shows them too. No NDCG@1: with one
 # right item it is HR@1.
 RANK_COLUMNS = ("hit@10", "ndcg@10", "hit@5", "ndcg@5", "hit@1")
-DRAWN = {"hit@10": "a", "ndcg@10": "b"}
-Losses = dict[tuple[str, str], list[Point]]
+DRAWN = {"hit@10": "data", "ndcg@10": "pale"}
 
 
 def write_report(run: Run, shards: Shards, path: Path) -> None:
@@ -42,134 +42,62 @@ def write_report(run: Run, shards: Shards, path: Path) -> None:
 
     Errors: `PodError` if the file cannot be written, or for what is damaged in the run or dataset.
     """
-    if path.is_dir():
-        raise PodError(f"{path} is a folder: name a file with --to")
-    half = path.with_name(f".{path.name}.writing")
-    text = page(run, shards)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half.write_text(text, encoding="utf-8")
-        half.replace(path)
-    except OSError as error:
-        raise PodError(f"{path} could not be written: {error.strerror or error}") from None
-    finally:
-        if half.is_file():
-            half.unlink()
+    write_text(path, page(read_facts(run, shards)))
 
 
-def page(run: Run, shards: Shards) -> str:
+def page(facts: Facts) -> str:
     """Return the page as HTML; the same run gives the same bytes."""
-    losses, results = read_losses(run.folder / METRICS), read_results(run.folder)
-    best = best_step(losses)
-    sections = [_curves(run, losses, best)]
-    for split in sorted(results):  # test before valid
-        for task in run.config.tasks:
-            if found := results[split].get(task):
-                draw = _texts if task == "explanation" else _ranks
-                sections.append(draw(run, split, task, found, best))
-    sections.append(_hint(run, results))
-    if drawn := gallery(run, shards):
-        sections.append(_section(*drawn, "wide"))
-    described = run.description
-    about = READINGS.get(described["reading"], f"Reading: {described['reading']}.")
-    template = (files("podtrain") / "report" / "report.html").read_text(encoding="utf-8")
-    return Template(template).substitute(
-        title=escape(f"{described['dataset']}: a run of podtrain"),
-        heading=escape(f"{described['dataset']}, {described['reading']} reading"),
-        about=escape(about),
-        tiles="".join(_tiles(run, losses, best)),
-        made=_made_with(run, shards),
-        sections="\n".join(s for s in sections if s),
-        footer=escape(
-            f"podtrain {described['versions']['podtrain']}. Dataset "
-            f"{described['manifest_sha256'][:12]}. Point at a bar, dot or name for more."
-        ),
+    sections = [_losses(facts)]
+    for split in sorted(facts.results):  # test before valid
+        for task in facts.tasks:
+            if found := facts.results[split].get(task):
+                drawn = _texts if task == "explanation" else _ranks
+                sections.append(drawn(facts, split, task, found))
+    sections += _not_evaluated(facts)
+    if facts.gallery:
+        cards = render("podtrain.report", "gallery.html.j2", users=facts.gallery.users)
+        sections.append(Section(facts.gallery.title, facts.gallery.words, cards, size="wide"))
+    return html_page(
+        title=f"{facts.dataset}: a run of podtrain",
+        heading=f"{facts.dataset}, {facts.reading} protocol",
+        about=READINGS.get(facts.reading, f"Protocol: {facts.reading}."),
+        tiles=_tiles(facts),
+        details=facts.made_with,
+        sections=sections,
+        footer=f"podtrain {facts.version}. Dataset {facts.manifest_sha256[:12]}. "
+        "Point at a bar, dot or name for more.",
+        broad=True,
     )
 
 
-def read_losses(path: Path) -> Losses:
-    """Return {(event, task): [(step, loss), ...]} of metrics.jsonl; nothing if it is not there."""
-    losses: Losses = {}
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            line = json.loads(text)
-        except ValueError:  # the line that a run in progress is writing
-            continue
-        if line["name"] == "loss" and math.isfinite(line["value"]):
-            point = (float(line["step"]), float(line["value"]))
-            losses.setdefault((line["event"], line["task"]), []).append(point)
-    return losses
-
-
-def best_step(losses: Losses) -> Point | None:
-    """Return the step of the weights that were kept, and its mean validation loss."""
-    return min(losses.get(("valid", "all"), []), key=lambda point: point[1], default=None)
-
-
-def _section(title: str, words: str, inside: str, size: str = "") -> str:
-    """Return a section; `inside` is HTML, the others are text."""
-    start = f'<section class="{size}">' if size else "<section>"
-    return f"{start}<h2>{escape(title)}</h2><p>{escape(words)}</p>{inside}</section>"
-
-
-def _tiles(run: Run, losses: Losses, best: Point | None) -> list[str]:
-    config = run.config
-    steps = max((step for points in losses.values() for step, _ in points), default=0)
-    tiles = {
-        "base": config.base,
-        "parameters": f"{run.description['parameters']:,}",
-        "tasks": ", ".join(config.tasks),
-        "seed": str(config.seed),
-        "steps trained": f"{steps:,.0f}",
-        "best step": f"{best[0]:,.0f}" if best else "none yet",
-        "validation loss there": f"{best[1]:.4f}" if best else "none yet",
-    }
+def _tiles(facts: Facts) -> list[tuple[str, str]]:
+    best = facts.best
+    steps = max((step for points in facts.losses.values() for step, _ in points), default=0)
     return [
-        f'<div class="tile"><b>{escape(value)}</b><span>{name}</span></div>'
-        for name, value in tiles.items()
+        (facts.base, "base"),
+        (f"{facts.parameters:,}", "parameters"),
+        (", ".join(facts.tasks), "tasks"),
+        (str(facts.seed), "seed"),
+        (f"{steps:,.0f}", "steps trained"),
+        (f"{best[0]:,.0f}" if best else "none yet", "best step"),
+        (f"{best[1]:.4f}" if best else "none yet", "validation loss there"),
     ]
 
 
-def _made_with(run: Run, shards: Shards) -> str:
-    """All options of the run, and what they met, folded away."""
-    inputs, t5 = shards.manifest["inputs"], run.description["model"]["t5"]
-    values = {
-        **run.description["config"],
-        "model": f"{t5['num_layers']} + {t5['num_decoder_layers']} layers of {t5['d_model']}, "
-        f"{t5['num_heads']} heads, {t5['vocab_size']:,} pieces",
-        "dataset": f"{shards.n_users:,} users, {shards.n_items:,} items, seed {inputs['seed']}",
-        "ids": inputs["id_scheme"],
-        "ties": inputs["tie_policy"],
-        "versions": ", ".join(f"{k} {v}" for k, v in run.description["versions"].items()),
-    }
-    rows = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(_plain(value))}</dd></div>"
-        for name, value in values.items()
-    )
-    return f"<details><summary>What it was made with</summary><dl>{rows}</dl></details>"
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return "by itself" if value is None else str(value)
-
-
-def _curves(run: Run, losses: Losses, best: Point | None) -> str:
+def _losses(facts: Facts) -> Section:
+    """The losses of each task and of all."""
+    losses, best = facts.losses, facts.best
     if not losses:
         words = "No step was logged yet: go on with podtrain fit --resume."
-        return _section("No losses yet", words, "", "wide")
+        return Section("No losses yet", words, size="wide")
     drawn = []
-    tasks = run.config.tasks
-    for task in (*tasks, "all") if len(tasks) > 1 else tasks:
+    for task in (*facts.tasks, "all") if len(facts.tasks) > 1 else facts.tasks:
         train, valid = losses.get(("train", task), []), losses.get(("valid", task), [])
         if train or valid:
             mark = next((p for p in valid if best and p[0] == best[0]), None)
             name = NAMES.get(task, "Mean of the tasks")
-            svg = curves(f"{name}: loss over steps", {"a": train, "b": valid}, mark)
-            drawn.append(f"<figure><figcaption>{name}</figcaption>{svg}</figure>")
+            svg = curves(f"{name}: loss over steps", {"train": train, "valid": valid}, mark)
+            drawn.append(element("figure", element("figcaption", name), svg))
     if best is None:
         title = "Losses: nothing was validated yet"
     else:
@@ -177,70 +105,64 @@ def _curves(run: Run, losses: Losses, best: Point | None) -> str:
         ended = f"later validations without gain: {since}" if since else "falling to the end"
         title = f"Losses: lowest at step {best[0]:,.0f}; {ended}"
     words = "Mean over target tokens, in nats. Training runs with dropout, so it may lie higher."
-    legend = _legend({"a": "training", "b": "validation", "best": "best step, the weights kept"})
-    return _section(title, words, f'{legend}<div class="multiples">{"".join(drawn)}</div>', "wide")
+    legend = [("train", "training"), ("valid", "validation"), ("best", "best step, weights kept")]
+    return Section(title, words, element("div", *drawn, class_="multiples"), legend, "wide")
 
 
-def _ranks(run: Run, split: str, task: str, found: Found, best: Point | None) -> str:
-    """A table of model, rules and published figures with a bar for what matters most."""
-    rows = _rows(run, split, task, found)
-    most = max(_value(v, c) or 0 for _, _, v in rows for c in DRAWN) or 1
-
-    def bars(values: dict[str, float]) -> str:
-        widths = [
-            f'<i class="{style}" style="width:{100 * value / most:.1f}%"'
-            f' title="{_heading(column)} {value:.4f}"></i>'
-            for column, style in DRAWN.items()
-            if (value := _value(values, column)) is not None
-        ]
-        return f'<td class="bars">{"".join(widths)}</td>'
-
-    users = next((f["users"] for f in found.values() if "users" in f), 0)
-    what = [f"{users:,} users, the held-out item among {AMONG[task]}.", *_remarks(run, rows)]
-    what += [
+def _ranks(facts: Facts, split: str, task: str, found: Mapping[str, Any]) -> Section:
+    """The model, the baselines and the published figures, with a bar for what matters most."""
+    rows = result_rows(facts.dataset, facts.reading, split, task, found)
+    most = max(row.value(column) or 0 for row in rows for column in DRAWN) or 1
+    heads = [Head(""), Head("", "bars"), *(Head(heading(c), "n") for c in RANK_COLUMNS)]
+    cells = [[row.name, _bars(row, most), *map(row.figure, RANK_COLUMNS)] for row in rows]
+    words = [f"{users_of(found):,} users, the held-out item among {AMONG[task]}."]
+    words += _remarks(facts, rows)
+    words += [
         f"As published, a random item stands for each of {f['random_items']:,} answers that "
         "named none."
         for f in found.values()
         if f.get("random_items")
     ]
-    what += _stale(run, found, best)
-    table = _table(rows, RANK_COLUMNS, bars)
-    legend = _legend({style: _heading(column) for column, style in DRAWN.items()})
-    title = f"{NAMES[task]}, {split}{_beside_rules(found)}"
-    return _section(title, " ".join(what), legend + table)
+    words += _outdated(facts, found)
+    return Section(
+        title=f"{NAMES[task]}, {split}{_beside_baselines(rows)}",
+        words=" ".join(words),
+        body=table(heads, cells, [row.kind for row in rows], scrolls=True),
+        legend=[(style, heading(column)) for column, style in DRAWN.items()],
+    )
 
 
-def _texts(run: Run, split: str, task: str, found: Found, best: Point | None) -> str:
-    rows = _rows(run, split, task, found)
-    users = next((f["users"] for f in found.values() if "users" in f), 0)
+def _bars(row: Result, most: float) -> Markup:
+    drawn = []
+    for column, style in DRAWN.items():
+        if (value := row.value(column)) is not None:
+            width = f"width:{100 * value / most:.1f}%"
+            tip = f"{heading(column)} {value:.4f}"
+            drawn.append(element("i", class_=style, style=width, title=tip))
+    return Markup("".join(drawn))
+
+
+def _texts(facts: Facts, split: str, task: str, found: Mapping[str, Any]) -> Section:
+    """The measures of explanations."""
+    rows = result_rows(facts.dataset, facts.reading, split, task, found)
+    heads = [Head(""), *(Head(heading(column), "n") for column in TEXT_COLUMNS)]
+    cells = [[row.name, *map(row.figure, TEXT_COLUMNS)] for row in rows]
     words = [
-        f"{users:,} sentences beside those that people wrote. BLEU and ROUGE in percent; POD: "
-        "as the published code takes it. distinct: share of sentences that differ; feature: share "
-        "that names what the person wrote about.",
-        *_remarks(run, rows),
-        *_stale(run, found, best),
+        f"{users_of(found):,} sentences beside those that people wrote. BLEU and ROUGE in percent; "
+        "POD: as the published code takes it. distinct: share of sentences that differ; feature: "
+        "share that names what the person wrote about.",
+        *_remarks(facts, rows),
+        *_outdated(facts, found),
     ]
-    return _section(f"{NAMES[task]}, {split}", " ".join(words), _table(rows, TEXT_COLUMNS), "wide")
+    body = table(heads, cells, [row.kind for row in rows], scrolls=True)
+    return Section(f"{NAMES[task]}, {split}", " ".join(words), body, size="wide")
 
 
-Row = tuple[str, str, dict[str, float]]  # kind, name, metrics
-
-
-def _rows(run: Run, split: str, task: str, found: Found) -> list[Row]:
-    rows = [("model", METHODS[m], found[m]["metrics"]) for m in METHODS if m in found]
-    rows += [("rule", n, found[rule]["metrics"]) for rule, n in RULE_NAMES.items() if rule in found]
-    known = published(task, run.description["dataset"]) if split == "test" else {}
-    if known:
-        leaky = ", leaky data" if run.description["reading"] == "clean" else ""
-        rows.append(("published", f"POD as published{leaky}", known))
-    return rows
-
-
-def _remarks(run: Run, rows: list[Row]) -> list[str]:
+def _remarks(facts: Facts, rows: Sequence[Result]) -> list[str]:
     """What the published figures are worth beside ours, where they are shown."""
-    if not any(kind == "published" for kind, _, _ in rows):
+    if not any(row.kind == "published" for row in rows):
         return []
-    if run.description["reading"] == "clean":
+    if facts.reading == "clean":
         return ["POD's published figures are from leaky data: not comparable with a clean dataset."]
     return [
         "POD's published figures are from leaky data as these are; "
@@ -248,74 +170,37 @@ def _remarks(run: Run, rows: list[Row]) -> list[str]:
     ]
 
 
-def _stale(run: Run, found: Found, best: Point | None) -> list[str]:
+def _outdated(facts: Facts, found: Mapping[str, Any]) -> list[str]:
+    """Say so where the weights have changed since they were measured."""
+    best = facts.best
     old = {f["step"] for f in found.values() if "step" in f and best and f["step"] != best[0]}
     if not old:
         return []
     steps = ", ".join(f"{step:,}" for step in sorted(old))
     return [
         f"Measured at step {steps}; the weights have changed since: "
-        f"podtrain evaluate {shlex.quote(str(run.folder))}."
+        f"podtrain evaluate {facts.folder}."
     ]
 
 
-def _beside_rules(found: Found) -> str:
-    """Say in the title how far the model is from the best rule."""
-    model: dict[str, float] = next((found[m]["metrics"] for m in METHODS if m in found), {})
-    own = _value(model, "ndcg@10")
-    rules = [(found[r]["metrics"]["ndcg@10"], r) for r in RULES if r in found]
-    if own is None or not rules:
+def _beside_baselines(rows: Sequence[Result]) -> str:
+    """Say in the title how far the model is from the best baseline."""
+    model = next((row for row in rows if row.kind == "model"), None)
+    baseline = best_baseline(rows, "ndcg@10")
+    if model is None or model.value("ndcg@10") is None or baseline is None:
         return ""
-    most, rule = max(rules)
-    return f": NDCG@10 {own:.4f}, the best rule ({rule}) {most:.4f}"
+    own, most = model.figure("ndcg@10"), baseline.figure("ndcg@10")
+    return f": NDCG@10 {own}, the best baseline ({baseline.name}) {most}"
 
 
-def _value(values: dict[str, float], column: str) -> float | None:
-    """Return a figure; the published way to count has names of its own."""
-    return values.get(column, values.get(column.replace("@", "_pod@")))
-
-
-def _figure(values: dict[str, float], column: str) -> str:
-    value = _value(values, column)
-    if value is None:
-        return ""
-    share = "@" in column or column in ("distinct", "feature")
-    return f"{value:.4f}" if share else f"{value:.2f}"
-
-
-def _heading(column: str) -> str:
-    for name, words in {"hit@": "HR@", "ndcg": "NDCG", "bleu": "BLEU-", "rouge": "ROUGE-"}.items():
-        column = column.replace(name, words)
-    return column.replace("_pod", " POD")
-
-
-def _table(
-    rows: list[Row],
-    columns: Iterable[str],
-    drawn: Callable[[dict[str, float]], str] | None = None,
-) -> str:
-    heads = "".join(f'<th class="n">{_heading(column)}</th>' for column in columns)
-    lines = [f"<tr><th></th>{'<th></th>' if drawn else ''}{heads}</tr>"]
-    for kind, name, values in rows:
-        cells = [drawn(values)] if drawn else []
-        cells += [f'<td class="n">{_figure(values, column)}</td>' for column in columns]
-        lines.append(f'<tr class="{kind}"><td>{escape(name)}</td>{"".join(cells)}</tr>')
-    return f'<div class="scroll"><table>{"".join(lines)}</table></div>'
-
-
-def _legend(names: dict[str, str]) -> str:
-    keys = "".join(f'<span><i class="{style}"></i>{name}</span>' for style, name in names.items())
-    return f'<div class="legend">{keys}</div>'
-
-
-def _hint(run: Run, results: dict[str, Any]) -> str:
+def _not_evaluated(facts: Facts) -> list[Section]:
     """Name the commands that fill what is missing."""
-    missing = [task for task in run.config.tasks if not any(task in f for f in results.values())]
+    missing = [task for task in facts.tasks if not any(task in f for f in facts.results.values())]
     if not missing:
-        return ""
-    start = f"podtrain evaluate {shlex.quote(str(run.folder))}"
-    whole = len(missing) == len(run.config.tasks)
+        return []
+    start = f"podtrain evaluate {facts.folder}"
+    whole = len(missing) == len(facts.tasks)
     commands = [start] if whole else [f"{start} --task {task}" for task in missing]
-    shown = "".join(f"<pre>{escape(command)}</pre>" for command in commands)
     words = "Results and a gallery of users come from:"
-    return _section(f"Not evaluated yet: {', '.join(missing)}", words, shown, "wide")
+    body = Markup("").join(element("pre", command) for command in commands)
+    return [Section(f"Not evaluated yet: {', '.join(missing)}", words, body, size="wide")]

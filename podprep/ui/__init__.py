@@ -1,0 +1,1 @@
+"""What people see, of both tools: console, progress, the command line, pictures and pages."""
