@@ -17,8 +17,8 @@ from transformers.utils import logging
 from typer.testing import CliRunner
 
 from podprep.contract.errors import PodError
-from podprep.contract.tasks import TASKS
 from podprep.contract.shards import Shards
+from podprep.contract.tasks import TASKS
 from podtrain.cli import app
 from podtrain.commands.fit import fit as command
 from podtrain.data.tokenizer import learn

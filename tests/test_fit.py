@@ -22,8 +22,8 @@ from torch import Tensor
 
 from podprep.contract.errors import PodError
 from podprep.contract.manifest import write_manifest
-from podprep.contract.tasks import TASKS
 from podprep.contract.shards import Shards
+from podprep.contract.tasks import TASKS
 from podprep.engine import Machine
 from podprep.recipe.inputs import Inputs as Sources
 from podprep.recipe.options import BuildOptions

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from podprep.contract.errors import PodError
-from podprep.contract.tasks import SPLITS, TASKS
 from podprep.contract.shards import Shards
+from podprep.contract.tasks import SPLITS, TASKS
 from podprep.recipe.options import Task
 from podtrain.data.interactions import Interactions
 from tests.conftest import Build, arithmetic_rows

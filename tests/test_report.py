@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from podtrain.recommenders.pod.inference import candidates_of
+from podtrain.report.published import PUBLISHED
 from typer.testing import CliRunner
 
 from podprep.contract.errors import PodError
-from podprep.contract.tasks import TASKS
 from podprep.contract.shards import Shards
+from podprep.contract.tasks import TASKS
 from podprep.engine import Machine
 from podprep.recipe.inputs import Inputs
 from podprep.recipe.options import BuildOptions
@@ -28,12 +30,10 @@ from podtrain.evaluate.evaluate import best
 from podtrain.evaluate.files import write_lists, write_ranks, write_results, write_texts
 from podtrain.metrics.ranking import ranking_metrics, ranks_of
 from podtrain.recommenders.baselines import RULES
-from podtrain.recommenders.pod.inference import candidates_of
 from podtrain.report import page as report_page
 from podtrain.report.facts import best_step, read_facts, read_losses
 from podtrain.report.gallery import USERS, draw_users, rank_words
 from podtrain.report.page import write_report
-from podtrain.evaluate.published import PUBLISHED
 from podtrain.report.results import METHODS, TEXT_COLUMNS
 from podtrain.run import RUN, RUN_VERSION, Run, write_json
 from podtrain.train.config import FitConfig

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podprep.contract.errors import PodError
-from podprep.contract.tasks import SPLITS
 from podprep.contract.shards import Shards
+from podprep.contract.tasks import SPLITS
 from podtrain.data.interactions import Interactions
 from podtrain.metrics.ranking import TargetRanks, per_user, ranks_of
 from podtrain.recommenders import baselines as rules

@@ -21,8 +21,8 @@ from bench.reference.stream import Collate, PromptDataset, loader
 from podprep.contract.errors import PodError
 from podprep.contract.manifest import read_manifest, write_manifest
 from podprep.contract.schema import SCHEMAS, sample_path
-from podprep.contract.tasks import TASKS
 from podprep.contract.shards import Shards
+from podprep.contract.tasks import TASKS
 from podprep.contract.writing import write_parquet
 from podprep.engine import Machine
 from podprep.raw.sample import write_sample

@@ -17,8 +17,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, T5Tokenizer
 
 from podprep.contract.errors import PodError
-from podprep.contract.tasks import SPLITS, TASKS
 from podprep.contract.shards import Shards
+from podprep.contract.tasks import SPLITS, TASKS
 from podprep.recipe.templates import load_templates
 from podtrain.data import tokenizer as learning
 from podtrain.data.tokenizer import END, MARK, PAD, UNKNOWN, default_id_digits, learn

@@ -10,8 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from podprep.audit.rebuild import Sources, rebuild
-from podprep.audit.verify import Invariant, faults_words, invariants_table, verify
+from podprep.audit.rebuild import rebuild
+from podprep.audit.verify import Verification, faults_words, invariants_table, verify
 from podprep.commands.audit import register
 from podprep.contract.errors import PodError
 from podprep.engine import Machine
@@ -33,8 +33,8 @@ def silent(*_: object) -> None:
     pass
 
 
-def broken(invariants: list[Invariant]) -> set[str]:
-    return {invariant.name for invariant in invariants if invariant.faults}
+def broken(found: Verification) -> set[str]:
+    return {invariant.name for invariant in found.invariants if invariant.faults}
 
 
 def part(task: str, split: str, round_: int = 0) -> str:
@@ -83,12 +83,12 @@ def test_every_build_is_sound(
 def test_a_sound_dataset_passes_wherever_it_lies(
     shards: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    invariants = verify(shards, MACHINE)
-    assert broken(invariants) == set()
-    print_tables(invariants_table(shards, invariants))
+    found = verify(shards, MACHINE)
+    assert broken(found) == set()
+    print_tables(invariants_table(found))
     shown = capsys.readouterr().out
-    assert all(invariant.name in shown and invariant.words for invariant in invariants)
-    assert faults_words(invariants) == f"Everything holds: {len(invariants)} invariants."
+    assert all(invariant.name in shown and invariant.words for invariant in found.invariants)
+    assert faults_words(found) == f"Everything holds: {len(found.invariants)} invariants."
 
 
 # ------------------------------------------------------------------ bytes
@@ -100,8 +100,8 @@ def test_one_flipped_byte_in_any_file_is_found(shards: Path) -> None:
         data = path.read_bytes()
         at = (0, len(data) // 2, len(data) - 1)[n % 3]
         path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        invariants = verify(shards, MACHINE)
-        assert invariants[1].examples == [f"{path.relative_to(shards)} was changed"]
+        found = verify(shards, MACHINE)
+        assert found.invariants[1].examples == [f"{path.relative_to(shards)} was changed"]
         path.write_bytes(data)
     assert broken(verify(shards, MACHINE)) == set()
 
@@ -112,15 +112,15 @@ def test_missing_longer_and_foreign_files_are_found(shards: Path) -> None:
         file.write(b"\0")
     (shards / "samples" / "notes.txt").write_text("mine")
     (shards / "link").symlink_to(shards / "nowhere")
-    invariants = verify(shards, MACHINE)
-    assert [f.partition(" has ")[0] for f in invariants[1].examples] == [
+    found = verify(shards, MACHINE)
+    assert [f.partition(" has ")[0] for f in found.invariants[1].examples] == [
         ITEMS,
         "rejects.parquet is missing",
         "link is not in the manifest",
         "samples/notes.txt is not in the manifest",
     ]
-    assert invariants[1].faults == 4
-    assert all(invariant.skipped == "mend the files first" for invariant in invariants[3:])
+    assert found.invariants[1].faults == 4
+    assert all(invariant.skipped == "mend the files first" for invariant in found.invariants[3:])
 
 
 EDITS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
@@ -282,10 +282,10 @@ PLANTED: dict[str, tuple[str, str, Callable[[Rows], Rows]]] = {
 def test_an_invariant_finds_what_no_hash_can(shards: Path, name: str) -> None:
     invariant, file, mutate = PLANTED[name]
     rewrite(shards, file, mutate)
-    invariants = verify(shards, MACHINE)
-    assert invariant in broken(invariants)
-    assert "bytes" not in broken(invariants)
-    assert f"FAULT {invariant}: " in faults_words(invariants)
+    found = verify(shards, MACHINE)
+    assert invariant in broken(found)
+    assert "bytes" not in broken(found)
+    assert f"FAULT {invariant}: " in faults_words(found)
 
 
 def test_every_invariant_has_a_planted_fault() -> None:
@@ -304,9 +304,9 @@ def test_other_columns_are_found(shards: Path) -> None:
     table = pq.read_table(shards / ITEMS)
     pq.write_table(table.set_column(0, "item_id", table["item_id"].cast("int64")), shards / ITEMS)
     seal(shards, ITEMS)
-    invariants = verify(shards, MACHINE)
-    assert broken(invariants) == {"columns"}
-    assert "item_id int64" in invariants[2].examples[0]
+    found = verify(shards, MACHINE)
+    assert broken(found) == {"columns"}
+    assert "item_id int64" in found.invariants[2].examples[0]
 
 
 # ------------------------------------------------------------------ rebuild
@@ -316,11 +316,11 @@ def test_rebuild_passes_on_a_moved_folder(
     built: Path, shards: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PODPREP_DATA", str(built))  # found by its name
-    assert rebuild(shards, Sources(), MACHINE, silent).faults == 0
+    assert rebuild(shards, {}, MACHINE, silent).faults == 0
 
 
 def test_rebuild_names_what_differs(built: Path, shards: Path) -> None:
-    sources = Sources({"dump": built / "dump.gz"})
+    sources = {"dump": built / "dump.gz"}
     rewrite(shards, part("topn", "train"), swap("template_id", 0, 1))
     edit_manifest(shards, lambda m: m["versions"].update(pyarrow="1.0"))
     invariant = rebuild(shards, sources, MACHINE, silent)
@@ -331,23 +331,23 @@ def test_rebuild_names_what_differs(built: Path, shards: Path) -> None:
 
 def test_rebuild_sees_an_edited_manifest(built: Path, shards: Path) -> None:
     edit_manifest(shards, lambda m: m.update(release="2018"))
-    invariant = rebuild(shards, Sources({"dump": built / "dump.gz"}), MACHINE, silent)
+    invariant = rebuild(shards, {"dump": built / "dump.gz"}, MACHINE, silent)
     assert invariant.examples == ["manifest.json: release is another"]
 
 
 def test_rebuild_does_not_trust_a_broken_manifest(shards: Path) -> None:
     edit_manifest(shards, lambda m: m["inputs"]["options"].update(core=0))
-    assert rebuild(shards, Sources(), MACHINE, silent).skipped == "mend the manifest first"
+    assert rebuild(shards, {}, MACHINE, silent).skipped == "mend the manifest first"
 
 
 def test_another_dump_is_refused(shards: Path, tmp_path: Path) -> None:
     other = write_dump(tmp_path / "dump.gz", arithmetic_rows(30, 25, 6))
     with pytest.raises(PodError, match="not the dump this dataset was built from"):
-        rebuild(shards, Sources({"dump": other}), MACHINE, silent)
+        rebuild(shards, {"dump": other}, MACHINE, silent)
     with pytest.raises(PodError, match="there is no such file"):
-        rebuild(shards, Sources({"dump": tmp_path / "none"}), MACHINE, silent)
+        rebuild(shards, {"dump": tmp_path / "none"}, MACHINE, silent)
     with pytest.raises(PodError, match=r"dump\.gz is neither in .* nor here: --raw names it"):
-        rebuild(shards, Sources(), MACHINE, silent)
+        rebuild(shards, {}, MACHINE, silent)
 
 
 # ------------------------------------------------------------------ the commands

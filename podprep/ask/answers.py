@@ -4,10 +4,8 @@ import csv
 import io
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -22,7 +20,7 @@ from rich.text import Text
 
 from podprep.ask.query import Answer, Question
 from podprep.contract.errors import PodError
-from podprep.contract.writing import evenly
+from podprep.contract.writing import evenly, replacing
 
 GROUP_ROWS = 100_000  # in a row group of a Parquet answer
 WIDEST = 60  # characters of a cell of a table
@@ -51,27 +49,6 @@ def write_answer(answer: Answer, form: str, out: Path | None, rows: int) -> None
     else:
         with replacing(out) as path, path.open("w", encoding="utf-8", newline="") as file:
             write[form](answer, file)
-
-
-@contextmanager
-def replacing(out: Path) -> Iterator[Path]:
-    """Yield a path beside `out` that takes its place if the body succeeds.
-
-    Errors: `PodError` if `out` cannot be written or is no file.
-    """
-    out = out.resolve()  # a link stays one
-    if out.exists() and not out.is_file():
-        raise PodError(f"{out} is no file: name another with --out")
-    work = out.with_name(f".{out.name}.{os.getpid()}.writing")
-    try:
-        yield work
-        work.replace(out)
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise PodError(f"cannot write {out}: {error.strerror or error}") from None
-    finally:
-        work.unlink(missing_ok=True)
 
 
 def print_questions(questions: dict[str, Question], *, as_json: bool) -> None:

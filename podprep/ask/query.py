@@ -1,7 +1,7 @@
 """Questions in SQL: the ready ones of sql/queries/, what may be asked, and why not."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,11 +59,13 @@ def ready_questions() -> dict[str, Question]:
     }
 
 
-def ready_question(name: str) -> Question:
-    """Return one ready question. Errors: `PodError` if there is none of this name."""
+def ready_question(name: str, run: Path | str | None = None) -> Question:
+    """Return one ready question. Errors: `PodError` for no such name, or one that needs a run."""
     questions = ready_questions()
     if name not in questions:
-        raise PodError(f"--name {name}: choose from {', '.join(questions)}")
+        raise PodError(f"there is no question {name}: choose from {', '.join(questions)}")
+    if questions[name].needs_run and run is None:
+        raise PodError(f"question {name} is about a run: name one with --run")
     return questions[name]
 
 
@@ -72,8 +74,7 @@ def chosen_sql(
 ) -> str | None:
     """Return the SQL that is given in one of three ways, or None if in none.
 
-    Errors: `PodError` for more than one way, a file that cannot be read, an unknown name, or a
-    question about a run without one.
+    Errors: `PodError` for more than one way, a file that cannot be read, or as `ready_question`.
     """
     given = [way for way in (sql, file, name) if way is not None]
     if len(given) > 1:
@@ -84,29 +85,33 @@ def chosen_sql(
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
             raise PodError(f"cannot read --file {file}: {reason}") from None
-    if name is None:
-        return sql
-    question = ready_question(name)
-    if question.needs_run and run is None:
-        raise PodError(f"--name {name} is about a run: name one with --run")
-    return question.sql
+    return sql if name is None else ready_question(name, run).sql
 
 
-def set_variables(con: duckdb.DuckDBPyConnection, sql: str | None, given: list[str]) -> None:
-    """Set the variables of a question, or of those to come, from texts such as `user=12`.
-
-    Errors: `PodError` for a text of another form, or a variable that the question does not have.
-    """
-    for text in given:
-        name, _, value = text.partition("=")
+def parse_params(texts: list[str]) -> dict[str, Any]:
+    """Return variables from texts such as `user=12`; digits are a number. Errors: `PodError`."""
+    variables: dict[str, Any] = {}
+    for text in texts:
         if not re.fullmatch(r"[A-Za-z_]\w*=.*", text, re.DOTALL):
             raise PodError(f"--param {text}: give a name and a value, such as user=12")
-        known = set(re.findall(r"getvariable\('(\w+)'\)", sql or ""))
+        name, _, value = text.partition("=")
+        variables[name] = int(value) if re.fullmatch(r"-?\d{1,18}", value) else value
+    return variables
+
+
+def set_variables(
+    con: duckdb.DuckDBPyConnection, sql: str | None, variables: Mapping[str, Any]
+) -> None:
+    """Set the variables of a question, or of those to come where `sql` is None.
+
+    Errors: `PodError` for a variable that the question does not have.
+    """
+    known = sorted(set(re.findall(r"getvariable\('(\w+)'\)", sql or "")))
+    for name, value in variables.items():
         if sql is not None and name not in known:
-            has = f"it has {', '.join(sorted(known))}" if known else "it has none"
-            raise PodError(f"--param {text}: the question has no variable {name}, {has}")
-        number = re.fullmatch(r"-?\d{1,18}", value)
-        con.execute(f"SET VARIABLE {name} = $1", [int(value) if number else value])
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise PodError(f"the question has no variable {name} (--param {name}=...): {has}")
+        con.execute(f"SET VARIABLE {name} = $1", [value])
 
 
 def answer(con: duckdb.DuckDBPyConnection, sql: str) -> Answer:

@@ -53,10 +53,13 @@ class Sources:
         return path
 
 
-def rebuild(shards: Path, sources: Sources, machine: Machine, progress: Progress) -> Invariant:
+def rebuild(
+    shards: Path, named: dict[str, Path], machine: Machine, progress: Progress | None = None
+) -> Invariant:
     """Build the dataset again in a temporary folder and compare every byte.
 
-    Errors: `PodError` as `Sources.find` and `build`.
+    named: where a source is, by its role (of an import: where the folder is, as `dump`); others
+    are looked for by their names. Errors: `PodError` as `Sources.find` and `build`.
     """
     manifest = read_manifest(shards)
     invariant = Invariant("rebuild", "the same sources, options and seed give the same bytes again")
@@ -65,7 +68,7 @@ def rebuild(shards: Path, sources: Sources, machine: Machine, progress: Progress
         return invariant
     with tempfile.TemporaryDirectory(prefix="podprep-verify-") as scratch:
         out = Path(scratch) / "shards"
-        again = _build(manifest, sources, machine, out, progress)
+        again = _build(manifest, Sources(named), machine, out, progress)
         _compare(shards, manifest, out, again, invariant)
     if invariant.faults and (other := _versions(manifest, again)):
         invariant.examples.append(f"made with {other}: the same versions might give the same bytes")
@@ -73,7 +76,11 @@ def rebuild(shards: Path, sources: Sources, machine: Machine, progress: Progress
 
 
 def _build(
-    manifest: dict[str, Any], sources: Sources, machine: Machine, out: Path, progress: Progress
+    manifest: dict[str, Any],
+    sources: Sources,
+    machine: Machine,
+    out: Path,
+    progress: Progress | None,
 ) -> dict[str, Any]:
     inputs = manifest["inputs"]
     templates = [Template(**{**t, "task": Task(t["task"])}) for t in inputs["templates"]]

@@ -50,21 +50,36 @@ class Invariant:
             self.examples.append(fault)
 
 
-def verify(shards: Path, machine: Machine) -> list[Invariant]:
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was verified, and every invariant."""
+
+    path: str
+    invariants: list[Invariant]
+
+    @property
+    def faults(self) -> int:
+        """How often an invariant is broken."""
+        return sum(invariant.faults for invariant in self.invariants)
+
+
+def verify(shards: Path, machine: Machine) -> Verification:
     """Check every byte, every invariant of the contract, and every count of the manifest.
 
     Errors: `PodError` as `read_manifest`, or where memory does not suffice.
     """
     manifest = read_manifest(shards)
     invariants = [check_manifest(shards, manifest)]
-    if invariants[0].faults:
-        return invariants  # whatever it says of the rest is not to be believed
+    verification = Verification(str(shards), invariants)
+    if verification.faults:
+        return verification  # nothing else that the manifest says is to be believed
     invariants += [_check_bytes(shards, manifest), _check_columns(shards, manifest)]
     why = "mend the files first" if invariants[1].faults or invariants[2].faults else None
     with tempfile.TemporaryDirectory() as spill:
         con = connect(machine, Path(spill))
         try:
-            return invariants + list(_sql_invariants(con, shards, manifest, why))
+            invariants += _sql_invariants(con, shards, manifest, why)
+            return verification
         except duckdb.OutOfMemoryException:
             raise PodError(
                 f"the check does not fit in --memory {machine.memory >> 20}MB: give it more"
@@ -79,8 +94,8 @@ def options_of(manifest: dict[str, Any]) -> BuildOptions:
     Errors: `PodError`, `TypeError` or `ValueError` for options that there are not.
     """
     inputs = manifest["inputs"]
-    options = {**inputs["options"], "protocol": Protocol(inputs["reading"]), "seed": inputs["seed"]}
-    return BuildOptions(**{**options, "tasks": tuple(Task(t) for t in options["tasks"])})
+    # the contract's version 1 calls the protocol `reading`
+    return BuildOptions(protocol=inputs["reading"], seed=inputs["seed"], **inputs["options"])
 
 
 # ------------------------------------------------------------------ manifest, bytes, columns
@@ -276,14 +291,14 @@ def _same(a: Any, b: Any) -> bool:
 # ------------------------------------------------------------------ for people
 
 
-def invariants_table(shards: Path, invariants: list[Invariant]) -> Table:
+def invariants_table(verification: Verification) -> Table:
     """Return the verdicts, a row an invariant."""
-    table = Table(title=f"Invariants of {shards}", title_justify="left")
+    table = Table(title=f"Invariants of {verification.path}", title_justify="left")
     table.add_column("invariant", no_wrap=True)
     table.add_column("what must hold", ratio=1)
     table.add_column("faults", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    for invariant in invariants:
+    for invariant in verification.invariants:
         words = (
             f"{invariant.words}; not checked: {invariant.skipped}"
             if invariant.skipped
@@ -296,11 +311,8 @@ def invariants_table(shards: Path, invariants: list[Invariant]) -> Table:
     return table
 
 
-def faults_words(invariants: list[Invariant]) -> str:
+def faults_words(verification: Verification) -> str:
     """Return the first faults of each invariant that is broken, or that there are none."""
-    lines = [
-        f"FAULT {invariant.name}: {fault}"
-        for invariant in invariants
-        for fault in invariant.examples
-    ]
+    invariants = verification.invariants
+    lines = [f"FAULT {one.name}: {fault}" for one in invariants for fault in one.examples]
     return "\n".join(lines) or f"Everything holds: {len(invariants)} invariants."

@@ -3,18 +3,16 @@
 Exit codes of both: 0 nothing found, 2 leaks or faults found, 1 an error.
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-FOUND = 2  # the exit code where something was found
+import podprep
+from podprep.commands.options import Json, SetMemory, Threads, print_json
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-Memory = Annotated[str, typer.Option(help="For the whole process, as 2GB.")]
-Threads = Annotated[int | None, typer.Option(help="Default: one a core.")]
+FOUND = 2  # the exit code where something was found
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def audit(
     path: Annotated[Path, typer.Argument(help="A dataset, a published folder, or one file of it.")],
-    memory: Memory = "2GB",
+    memory: SetMemory = "2GB",
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -37,14 +35,12 @@ def audit(
 
     Example: podprep audit shards/
     """
-    from podprep.audit.leaks import audit as run
     from podprep.audit.leaks import audit_table, audit_words
-    from podprep.engine import Machine
     from podprep.report import print_tables
 
-    found = run(path, Machine.of(threads, memory))
+    found = podprep.audit_folder(path, memory=memory, threads=threads)
     if as_json:
-        typer.echo(json.dumps({**asdict(found), "leaks": found.leaks}, indent=1))
+        print_json({**asdict(found), "leaks": found.leaks})
     else:
         print_tables(audit_table(found))
         typer.echo(audit_words(found))
@@ -61,7 +57,7 @@ def verify(
     ] = None,
     meta: Annotated[Path | None, typer.Option(help="The metadata dump, likewise.")] = None,
     sentiment: Annotated[Path | None, typer.Option(help="The sentiment file, likewise.")] = None,
-    memory: Memory = "2GB",
+    memory: SetMemory = "2GB",
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -73,29 +69,16 @@ def verify(
     Example: podprep verify shards/ --rebuild --raw reviews_Beauty_5.json.gz
     """
     from podprep.audit.verify import faults_words, invariants_table
-    from podprep.audit.verify import verify as run
-    from podprep.engine import Machine
     from podprep.report import print_tables, stage_progress
 
-    machine = Machine.of(threads, memory)
-    invariants = run(shards, machine)
-    if rebuild:
-        from podprep.audit.rebuild import Sources
-        from podprep.audit.rebuild import rebuild as again
-
-        given = {"dump": raw, "metadata": meta, "sentiment": sentiment}
-        sources = Sources({role: path for role, path in given.items() if path is not None})
-        with stage_progress() as progress:
-            invariants.append(again(shards, sources, machine, progress))
-    faults = sum(invariant.faults for invariant in invariants)
+    with stage_progress() as progress:
+        found = podprep.verify(
+            shards, rebuild=rebuild, raw=raw, meta=meta, sentiment=sentiment, memory=memory,
+            threads=threads, progress=progress,
+        )  # fmt: skip
     if as_json:
-        listed = {
-            "path": str(shards),
-            "faults": faults,
-            "invariants": [asdict(invariant) for invariant in invariants],
-        }
-        typer.echo(json.dumps(listed, indent=1))
+        print_json({**asdict(found), "faults": found.faults})
     else:
-        print_tables(invariants_table(shards, invariants))
-        typer.echo(faults_words(invariants))
-    raise typer.Exit(FOUND if faults else 0)
+        print_tables(invariants_table(found))
+        typer.echo(faults_words(found))
+    raise typer.Exit(FOUND if found.faults else 0)

@@ -1,24 +1,35 @@
 """The commands that make a dataset: build, datasets, fetch, show."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from podprep.recipe.options import (
-    BuildOptions,
-    Compat,
-    Duplicates,
-    NegativeSampling,
-    Protocol,
-    Task,
-    parse_tasks,
+import podprep
+from podprep.commands.options import (
+    CompatOption,
+    Core,
+    DuplicatesOption,
+    Force,
+    History,
+    Json,
+    MaxBad,
+    Memory,
+    Negatives,
+    Out,
+    Rounds,
+    Sampling,
+    Seed,
+    ShardsFolder,
+    Tasks,
+    Templates,
+    Threads,
+    print_json,
 )
+from podprep.recipe.options import DEFAULTS, Split, Task
 
-ShardsFolder = Annotated[Path, typer.Argument(help="A folder made by podprep build.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+ALL_TASKS = ",".join(DEFAULTS.tasks)
 
 
 def register(app: typer.Typer) -> None:
@@ -35,82 +46,44 @@ def build(
     meta: Annotated[
         Path | None, typer.Option(help="A metadata dump: gives titles, brands, categories.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where the dataset goes.")] = Path("shards"),
-    compat: Annotated[
-        Compat | None, typer.Option(help="pod: do as the published data and code did, leaks too.")
-    ] = None,
-    tasks: Annotated[str, typer.Option(help="Which tasks, with commas.")] = ",".join(Task),
-    seed: Annotated[int, typer.Option(help="What every draw is keyed with.")] = 0,
-    core: Annotated[int, typer.Option(help="Fewest purchases of a user and of a product.")] = 5,
-    negatives: Annotated[int, typer.Option(help="Candidates beside the positive.")] = 99,
-    negative_sampling: Annotated[
-        NegativeSampling,
-        typer.Option(help="Draw negatives from all products, by popularity, or existing by then."),
-    ] = NegativeSampling.UNIFORM,
-    history: Annotated[int, typer.Option(help="Longest history of a sequential sample.")] = 20,
-    rounds: Annotated[int, typer.Option(help="Fresh draws of training samples.")] = 4,
-    duplicates: Annotated[
-        Duplicates | None,
-        typer.Option(help="Which review of the same product by the same user counts."),
-    ] = None,
-    templates: Annotated[Path | None, typer.Option(help="Your own templates, TOML.")] = None,
+    out: Out = Path("shards"),
+    compat: CompatOption = None,
+    tasks: Tasks = ALL_TASKS,
+    seed: Seed = DEFAULTS.seed,
+    core: Core = DEFAULTS.core,
+    negatives: Negatives = DEFAULTS.negatives,
+    negative_sampling: Sampling = DEFAULTS.negative_sampling,
+    history: History = DEFAULTS.history,
+    rounds: Rounds = DEFAULTS.rounds,
+    duplicates: DuplicatesOption = None,
+    templates: Templates = None,
     sentiment: Annotated[
         Path | None,
         typer.Option(help="(user, item, feature, sentence) from outside: JSON lines or pickle."),
     ] = None,
-    max_bad: Annotated[float, typer.Option(help="Largest share of malformed lines.")] = 0.01,
-    memory: Annotated[str | None, typer.Option(help="For the whole process, as 2GB.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Default: one a core.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace another dataset.")] = False,
+    max_bad: MaxBad = DEFAULTS.max_bad,
+    memory: Memory = None,
+    threads: Threads = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Build shards from a dump of reviews.
 
     Example: podprep build --dataset beauty --out shards/
     """
-    from podprep.engine import Machine
-    from podprep.raw.datasets import resolve
-    from podprep.raw.sources import provide
-    from podprep.recipe.inputs import Inputs
-    from podprep.recipe.pipeline import build as run
-    from podprep.recipe.templates import load_templates
-    from podprep.report import (
-        accounting_table,
-        dataset_table,
-        print_tables,
-        stage_progress,
-    )
+    from podprep.report import accounting_table, dataset_table, print_tables, stage_progress
 
-    options = BuildOptions(
-        protocol=Protocol.POD if compat else Protocol.CLEAN,
-        tasks=parse_tasks(tasks),
-        seed=seed,
-        core=core,
-        negatives=negatives,
-        negative_sampling=negative_sampling,
-        history=history,
-        rounds=rounds,
-        duplicates=duplicates,
-        max_bad=max_bad,
-    )
-    machine = Machine.of(threads, memory)
-    wording = load_templates(templates)
-    chosen = resolve(dataset)
-    dump, metadata = provide(chosen, raw, meta)
-    inputs = Inputs(
-        dataset=chosen.name,
-        options=options,
-        templates=wording,
-        dump=dump,
-        metadata=metadata,
-        sentiment=sentiment,
-    )
     with stage_progress() as progress:
-        manifest = run(inputs, machine, out, force=force, progress=progress)
+        made = podprep.build(
+            dataset, out=out, raw=raw, meta=meta, compat=compat, tasks=tasks, seed=seed, core=core,
+            negatives=negatives, negative_sampling=negative_sampling, history=history,
+            rounds=rounds, duplicates=duplicates, templates=templates, sentiment=sentiment,
+            max_bad=max_bad, memory=memory, threads=threads, force=force, progress=progress,
+        )  # fmt: skip
     if as_json:
-        _print_json({**manifest, "path": str(out)})
+        print_json({**made.manifest, "path": str(out)})
         return
-    print_tables(accounting_table(manifest), dataset_table(manifest))
+    print_tables(accounting_table(made.manifest), dataset_table(made.manifest))
     typer.echo(f"{out} is ready: podprep show {out}")
 
 
@@ -122,12 +95,12 @@ def datasets(
 
     Example: podprep datasets --all
     """
-    from podprep.raw.datasets import DATASETS, every_dataset, search_paths
+    from podprep.raw.datasets import search_paths
     from podprep.report import datasets_table, print_tables
 
-    listed = every_dataset() if every or as_json else list(DATASETS.values())
+    listed = podprep.datasets(every=every or as_json)
     if as_json:
-        _print_json([{**asdict(d), "looked_for": search_paths(d)} for d in listed])
+        print_json([{**asdict(d), "looked_for": search_paths(d)} for d in listed])
     else:
         print_tables(datasets_table(listed))
 
@@ -140,33 +113,24 @@ def fetch(
 
     Example: podprep fetch beauty --meta
     """
-    from podprep.raw.datasets import data_folder, resolve
-    from podprep.raw.fetch import fetch as run
-
-    typer.echo(run(resolve(dataset), data_folder(), meta=meta))
+    typer.echo(podprep.fetch(dataset, meta=meta))
 
 
 def show(
     shards: ShardsFolder,
     task: Annotated[Task | None, typer.Option(help="One task; default: all.")] = None,
-    split: Annotated[str, typer.Option(help="train, valid or test.")] = "train",
-    n: Annotated[int, typer.Option("-n", help="How many samples of each task.")] = 3,
+    split: Annotated[Split, typer.Option(help="Which split.")] = Split.TRAIN,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many samples of each task.")] = 3,
     as_json: Json = False,
 ) -> None:
     """Show samples as prompt and target.
 
     Example: podprep show shards/ --task topn --split test -n 2
     """
-    from podprep.contract.shards import Shards
     from podprep.report import print_tables, sample_table
 
-    dataset = Shards.open(shards)
-    samples = {t: dataset.first_samples(t, split, n) for t in ([task] if task else dataset.tasks)}
+    samples = podprep.open(shards).first_samples(task, split, n)
     if as_json:
-        _print_json(samples)
+        print_json(samples)
     else:
         print_tables(*(sample_table(t, split, rows) for t, rows in samples.items()))
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))

@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
+import podprep
+from podprep.commands.options import Run, SetMemory, ShardsFolder
 from podprep.contract.errors import PodError
-
-Run = Annotated[
-    Path | None, typer.Option("--run", help="A folder made by podtrain fit: asks about it too.")
-]
 
 
 class Format(StrEnum):
@@ -21,9 +19,15 @@ class Format(StrEnum):
     JSON = "json"
     PARQUET = "parquet"
 
+    @classmethod
+    def of(cls, out: Path | None) -> "Format":
+        """Return the format that a file is named after; a table without one."""
+        suffix = out.suffix.removeprefix(".") if out else ""
+        return cls(suffix) if suffix in set(cls) else cls.TABLE
+
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
+    """Add the commands to the application."""
     app.command()(query)
     app.command("shell-setup")(shell_setup)
 
@@ -43,7 +47,7 @@ def query(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where the answer goes; else stdout.")] = None,
     rows: Annotated[int, typer.Option(help="How many rows a table shows.")] = 40,
-    memory: Annotated[str, typer.Option(help="For the whole process, as 2GB.")] = "1GB",
+    memory: SetMemory = "1GB",
 ) -> None:
     """Ask a dataset in SQL; nothing else can be read, and nothing but --out is written.
 
@@ -53,34 +57,35 @@ def query(
     Example: podprep query shards/ "SELECT split, count(*) FROM interactions GROUP BY split"
     """
     from podprep.ask.answers import print_questions, write_answer
-    from podprep.ask.query import answer, chosen_sql, ready_questions, set_variables
+    from podprep.ask.query import answer, chosen_sql, parse_params, ready_questions, set_variables
     from podprep.ask.repl import run_repl
     from podprep.ask.warehouse import closed_warehouse
-    from podprep.contract.shards import Shards
+    from podprep.contract.writing import refuse_inside
     from podprep.engine import Machine
 
-    form = form or _format_of(out)
     if listed:
         print_questions(ready_questions(), as_json=form is Format.JSON)
         return
     if shards is None:
         raise PodError("name a dataset: podprep query shards/, or podprep query --list")
     chosen = chosen_sql(sql, file, name, run)
-    _check_out(out, shards, run, asked=chosen is not None)
-    with closed_warehouse(Shards.open(shards), Machine.of(None, memory), run) as con:
+    if out and chosen is None:
+        raise PodError("--out keeps one answer: give the SQL, --file or --name too")
+    refuse_inside(out, shards, run)
+    with closed_warehouse(podprep.open(shards), Machine.of(None, memory), run) as con:
 
         def ask(statement: str) -> None:
-            write_answer(answer(con, statement), form, out, rows)
+            write_answer(answer(con, statement), form or Format.of(out), out, rows)
 
+        set_variables(con, chosen, parse_params(param or []))
         if chosen is None:
             run_repl(con, ask)
         else:
-            set_variables(con, chosen, param or [])
             ask(chosen)
 
 
 def shell_setup(
-    shards: Annotated[Path, typer.Argument(help="A folder made by podprep build.")],
+    shards: ShardsFolder,
     run: Run = None,
     to: Annotated[Path | None, typer.Option(help="A file to write; else stdout.")] = None,
 ) -> None:
@@ -88,30 +93,12 @@ def shell_setup(
 
     Example: podprep shell-setup shards/ --to views.sql
     """
-    from podprep.ask.answers import replacing
     from podprep.ask.warehouse import shell_sql
-    from podprep.contract.shards import Shards
+    from podprep.contract.writing import refuse_inside, write_text
 
-    text = shell_sql(Shards.open(shards), run)
+    refuse_inside(to, shards, run)
+    text = shell_sql(podprep.open(shards), run)
     if to is None:
         typer.echo(text, nl=False)
-        return
-    _check_out(to, shards, run, asked=True)
-    with replacing(to) as path:
-        path.write_text(text, encoding="utf-8")
-
-
-def _format_of(out: Path | None) -> Format:
-    suffix = out.suffix.removeprefix(".") if out else ""
-    return Format(suffix) if suffix in set(Format) else Format.TABLE
-
-
-def _check_out(out: Path | None, shards: Path, run: Path | None, *, asked: bool) -> None:
-    """Refuse to write where it would change what is asked. Errors: `PodError`."""
-    if out is None:
-        return
-    if not asked:
-        raise PodError("--out keeps one answer: give the SQL, --file or --name too")
-    for folder in filter(None, (shards, run)):
-        if out.resolve().is_relative_to(folder.resolve()):
-            raise PodError(f"{out} lies in {folder}, which is only read: write somewhere else")
+    else:
+        write_text(to, text)

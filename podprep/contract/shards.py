@@ -15,7 +15,7 @@ from podprep.contract.errors import PodError
 from podprep.contract.hashing import known_sha256
 from podprep.contract.manifest import MANIFEST, REBUILD, SEAL, read_manifest, read_sealed_manifest
 from podprep.contract.schema import ITEMS, USERS
-from podprep.contract.tasks import SPLITS, TASKS
+from podprep.contract.tasks import TASKS
 from podprep.contract.writing import replacing_folder
 
 
@@ -150,17 +150,19 @@ class Shards:
             ]
         )
 
-    def first_samples(self, task: str, split: str, n: int) -> list[dict[str, Any]]:
-        """Return the first `n` samples of a task and split. Errors: `PodError` also for none."""
-        if n < 1:
-            raise PodError(f"-n {n}: give at least 1")
-        if split not in SPLITS:
-            raise PodError(f"--split {split}: choose from {', '.join(SPLITS)}")
-        files = self._parts(task, split)
-        if not files:
+    def first_samples(self, task: str | None, split: str, n: int) -> dict[str, list[Any]]:
+        """Return the first `n` samples of a task, or of each that has some in this split, by task.
+
+        Errors: `PodError` for a task that has none.
+        """
+        files = {t: self._parts(t, split) for t in ([task] if task else TASKS)}
+        if task and not files[task]:
             raise PodError(f"{self.folder} has no {task} samples of split {split}")
-        batch = next(self.open_file(files[0]).iter_batches(batch_size=n))
-        return list(batch.to_pylist())
+        return {
+            t: next(self.open_file(names[0]).iter_batches(batch_size=n)).to_pylist()
+            for t, names in files.items()
+            if names
+        }
 
     def _parts(self, task: str, split: str, round_: int = 0) -> list[str]:
         """Return the parts that have rows."""

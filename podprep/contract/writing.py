@@ -48,6 +48,13 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
             work.unlink()
 
 
+def refuse_inside(path: Path | None, *folders: Path | None) -> None:
+    """Refuse to write within folders that are only read. Errors: `PodError`."""
+    for folder in folders:
+        if path and folder and path.resolve().is_relative_to(folder.resolve()):
+            raise PodError(f"{path} lies in {folder}, which is only read: write somewhere else")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file. Errors: as `replacing`."""
     with replacing(path) as work:

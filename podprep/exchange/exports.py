@@ -38,6 +38,8 @@ def export_dataset(
     with `force`. Errors: `PodError` as `Shards.check`, if a file is in the way,
     or if `to` cannot be written.
     """
+    if layout not in LAYOUTS:
+        raise PodError(f"--format {layout}: choose from {', '.join(LAYOUTS)}")
     if (to / MANIFEST).is_file() or to.resolve().is_relative_to(shards.folder.resolve()):
         raise PodError(f"{to} is a dataset, or lies in one: name another folder with --to")
     con = open_warehouse(shards, machine)

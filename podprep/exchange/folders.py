@@ -49,6 +49,8 @@ def find_folder(path: Path, layout: str) -> Folder:
 
     Errors: `PodError` where there is no such folder, or it has no purchases.
     """
+    if layout not in ("pod", "recbole"):
+        raise PodError(f"--format {layout}: choose from pod, recbole")
     if not path.is_dir():
         raise PodError(f"{path} is no folder: name the one that holds the files")
     return _pod(path) if layout == "pod" else _recbole(path)

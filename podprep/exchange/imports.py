@@ -102,7 +102,12 @@ def folder_inputs(
 
 
 def import_folder(
-    inputs: FolderInputs, machine: Machine, out: Path, *, force: bool = False, progress: Progress
+    inputs: FolderInputs,
+    machine: Machine,
+    out: Path,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Make a dataset at `out` of a folder in another layout; return its manifest.
 

@@ -114,7 +114,7 @@ _KNOWN: dict[str, tuple[int, str | None]] = {
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Source:
     """One review dump and its product metadata; the sample has no addresses."""
 
     name: str
@@ -131,7 +131,10 @@ class Dataset:
     reviews: int | None = None
 
 
-def _dataset(release: str, category: str) -> Dataset:
+Dataset = Source  # its name in report.py
+
+
+def _source(release: str, category: str) -> Source:
     short = _SHORT.get(category) if release == "2014" else None
     meta_file = f"meta_{category}.json.gz"
     if release == "2014":
@@ -149,7 +152,7 @@ def _dataset(release: str, category: str) -> Dataset:
         meta_url = f"{_MCAULEY}/amazon_2023/raw/meta_categories/{meta_file}"
     size, sha256 = _KNOWN.get(file, (None, None))
     meta_size, meta_sha256 = _KNOWN.get(meta_file, (None, None))
-    return Dataset(
+    return Source(
         name=short or f"{release}/{category}",
         release=release,
         category=category,
@@ -165,9 +168,9 @@ def _dataset(release: str, category: str) -> Dataset:
     )
 
 
-DATASETS: dict[str, Dataset] = {
-    **{short: _dataset("2014", category) for category, short in _SHORT.items()},
-    "sample": Dataset("sample", "2014", "Sample", "sample.json.gz", "meta_sample.json.gz"),
+DATASETS: dict[str, Source] = {
+    **{short: _source("2014", category) for category, short in _SHORT.items()},
+    "sample": Source("sample", "2014", "Sample", "sample.json.gz", "meta_sample.json.gz"),
 }
 
 
@@ -177,7 +180,7 @@ def _key(category: str) -> str:
     return "_".join(word for word in words if word not in ("", "and"))
 
 
-def resolve(name: str) -> Dataset:
+def resolve(name: str) -> Source:
     """The dataset of that name: a short one, or RELEASE/Category such as `2023/All_Beauty`.
 
     Raises PodError with close matches where there is no such category or no such name.
@@ -190,7 +193,7 @@ def resolve(name: str) -> Dataset:
         categories = {_key(known): known for known in CATEGORIES[release]}
         key = _key(category)
         if key in categories:
-            return _dataset(release, categories[key])
+            return _source(release, categories[key])
         near = difflib.get_close_matches(key, categories)
         hint = "did you mean" if near else "it has"
         options = ", ".join(f"{release}/{categories[match]}" for match in near or categories)
@@ -222,20 +225,20 @@ def variants(path: Path) -> Iterator[Path]:
     yield plain.with_name(plain.name + ".zst")
 
 
-def search_paths(dataset: Dataset, *, meta: bool = False) -> list[Path]:
+def search_paths(dataset: Source, *, meta: bool = False) -> list[Path]:
     """Where the dump is looked for, in order; nowhere for the sample, which is generated."""
     if dataset.url is None:
         return []
     return list(variants(data_folder() / (dataset.meta_file if meta else dataset.file)))
 
 
-def every_dataset() -> list[Dataset]:
+def every_dataset() -> list[Source]:
     """Every dataset that has a name, the short names first."""
-    regular = (_dataset(release, c) for release in CATEGORIES for c in CATEGORIES[release])
+    regular = (_source(release, c) for release in CATEGORIES for c in CATEGORIES[release])
     return [*DATASETS.values(), *(d for d in regular if d.name not in DATASETS)]
 
 
-def locate(dataset: Dataset, raw: Path | None = None, *, meta: bool = False) -> Path | None:
+def locate(dataset: Source, raw: Path | None = None, *, meta: bool = False) -> Path | None:
     """The dump on this machine, or None; `raw` names it outright.
 
     Raises PodError where `raw` is no file.

@@ -22,7 +22,7 @@ from rich import progress as bars
 from rich.console import Console
 
 from podprep.contract.errors import PodError
-from podprep.raw.datasets import DATA_VARIABLE, Dataset, variants
+from podprep.raw.datasets import DATA_VARIABLE, Source, variants
 
 Progress = Callable[[int, int | None], None]  # told the bytes received, and all where known
 
@@ -54,7 +54,7 @@ def download(
     return path
 
 
-def fetch(dataset: Dataset, folder: Path, *, meta: bool = False) -> Path:
+def fetch(dataset: Source, folder: Path, *, meta: bool = False) -> Path:
     """Download a dataset's dump, or its metadata, into `folder` unless it is there already.
 
     Raises PodError for the sample, for a file there of the wrong size, and as `download` does.

@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 
 from podprep.contract.errors import PodError
-from podprep.raw.datasets import DATA_VARIABLE, Dataset, data_folder, locate, resolve
+from podprep.raw.datasets import DATA_VARIABLE, Source, data_folder, locate, resolve
 from podprep.raw.fetch import fetch
 from podprep.raw.sample import write_sample, write_sample_meta
 
 
-def provide(dataset: Dataset, raw: Path | None, meta: Path | None) -> tuple[Path, Path | None]:
+def provide(dataset: Source, raw: Path | None, meta: Path | None) -> tuple[Path, Path | None]:
     """The dump and the metadata to build from: found, generated or downloaded, in this order.
 
     The sample always comes with its metadata; another dataset only where `meta` names it, so that

@@ -1,9 +1,16 @@
-"""What a build was asked to do: all of it, and nothing about the machine that does it."""
+"""The options of a build, each once: its name, default, meaning and limits.
 
+The command line and `podprep.build` take their names, defaults and help from here.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated, TypeVar, get_type_hints
 
 from podprep.contract.errors import PodError
+
+E = TypeVar("E", bound=StrEnum)
 
 
 class Task(StrEnum):
@@ -14,13 +21,12 @@ class Task(StrEnum):
     EXPLANATION = "explanation"
 
 
-def parse_tasks(text: str) -> tuple[Task, ...]:
-    """Return the tasks of a text such as `sequential,topn`. Errors: `PodError`."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    for name in names:
-        if name not in set(Task):
-            raise PodError(f"--tasks {name}: choose from {', '.join(Task)}")
-    return tuple(Task(name) for name in names)
+class Split(StrEnum):
+    """The parts of a user's history, in order of time."""
+
+    TRAIN = "train"
+    VALID = "valid"
+    TEST = "test"
 
 
 class Compat(StrEnum):
@@ -30,10 +36,15 @@ class Compat(StrEnum):
 
 
 class Protocol(StrEnum):
-    """How the published recipe is read: without its leaks, or as its data and code did."""
+    """How data are prepared and measured: without leaks, or as the published code did."""
 
     CLEAN = "clean"
     POD = "pod"
+
+    @classmethod
+    def of(cls, compat: str | None) -> "Protocol":
+        """Return the protocol that `--compat` names."""
+        return cls.CLEAN if compat is None else cls(member(Compat, "compat", compat))
 
 
 class NegativeSampling(StrEnum):
@@ -52,27 +63,65 @@ class Duplicates(StrEnum):
     ALL = "all"
 
 
+def parse_tasks(tasks: str | Iterable[str]) -> tuple[Task, ...]:
+    """Return the tasks of a text with commas, or of a list of names, in our order.
+
+    >>> parse_tasks("topn, sequential")
+    (<Task.SEQUENTIAL: 'sequential'>, <Task.TOPN: 'topn'>)
+    """
+    names = tasks.split(",") if isinstance(tasks, str) else tasks
+    found = {member(Task, "tasks", name.strip()) for name in names if name.strip()}
+    return tuple(task for task in Task if task in found)
+
+
+def member(choices: type[E], option: str, value: str) -> E:
+    """Return the member of an enumeration by its value. Errors: `PodError` naming the option."""
+    try:
+        return choices(value)
+    except ValueError:
+        listed = ", ".join(choices)
+        raise PodError(f"{flag(option)} {value}: choose from {listed}") from None
+
+
+def flag(option: str) -> str:
+    """Return an option as the command line has it."""
+    return f"--{option.replace('_', '-')}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """Every option that decides the bytes of a dataset. Errors: `PodError` naming the option."""
 
-    protocol: Protocol = Protocol.CLEAN
-    tasks: tuple[Task, ...] = tuple(Task)
-    seed: int = 0
-    core: int = 5  # fewest purchases of a user, and of a product
-    negatives: int = 99  # candidates beside the positive
-    negative_sampling: NegativeSampling = NegativeSampling.UNIFORM
-    history: int = 20  # longest history of a sequential sample
-    rounds: int = 4  # fresh draws of training samples
-    duplicates: Duplicates | None = None  # None: first when clean, all as pod
-    max_bad: float = 0.01  # largest share of malformed lines
+    protocol: Annotated[Protocol, "Clean, or pod: see --compat."] = Protocol.CLEAN
+    tasks: Annotated[tuple[Task, ...], "Which tasks, with commas."] = tuple(Task)
+    seed: Annotated[int, "What every draw is keyed with."] = 0
+    core: Annotated[int, "Fewest purchases of a user and of a product."] = 5
+    negatives: Annotated[int, "Candidates beside the positive."] = 99
+    negative_sampling: Annotated[
+        NegativeSampling,
+        "Draw negatives from all products, by popularity, or from those that existed by then.",
+    ] = NegativeSampling.UNIFORM
+    history: Annotated[int, "Longest history of a sequential sample."] = 20
+    rounds: Annotated[int, "Fresh draws of training samples."] = 4
+    duplicates: Annotated[
+        Duplicates | None,
+        "Which review of the same product by the same user counts. "
+        "Default: the first; with --compat pod all.",
+    ] = None
+    max_bad: Annotated[float, "Largest share of malformed lines."] = 0.01
 
     def __post_init__(self) -> None:
-        if self.duplicates is None:
-            kept = Duplicates.FIRST if self.protocol is Protocol.CLEAN else Duplicates.ALL
-            object.__setattr__(self, "duplicates", kept)
-        ordered = tuple(task for task in Task if task in self.tasks)
-        object.__setattr__(self, "tasks", ordered)
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        put("protocol", member(Protocol, "protocol", self.protocol))
+        put("tasks", parse_tasks(self.tasks))
+        put(
+            "negative_sampling",
+            member(NegativeSampling, "negative_sampling", self.negative_sampling),
+        )
+        default = Duplicates.FIRST if self.protocol is Protocol.CLEAN else Duplicates.ALL
+        put("duplicates", member(Duplicates, "duplicates", self.duplicates or default))
         lowest = {"core": 1, "negatives": 1, "history": 1, "rounds": 1, "seed": 0}
         for name, least in lowest.items():
             if getattr(self, name) < least:
@@ -83,3 +132,10 @@ class BuildOptions:
             raise PodError(f"--tasks names no task: choose from {', '.join(Task)}")
         if not 0 <= self.max_bad <= 1:
             raise PodError(f"--max-bad {self.max_bad}: give a share from 0 to 1")
+
+
+DEFAULTS = BuildOptions()
+HELP: dict[str, str] = {
+    name: hint.__metadata__[0]
+    for name, hint in get_type_hints(BuildOptions, include_extras=True).items()
+}

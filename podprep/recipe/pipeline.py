@@ -47,7 +47,7 @@ def build(
     out: Path,
     *,
     force: bool = False,
-    progress: Progress,
+    progress: Progress | None = None,
     stages: "type[Build] | None" = None,
 ) -> dict[str, Any]:
     """Build a dataset at `out` and return its manifest; `stages` reads another kind of input.
@@ -59,11 +59,15 @@ def build(
         with new_dataset(out, described, force=force) as folder:
             con = connect(machine, folder / "spill")
             try:
-                work = (stages or Build)(con, inputs, machine, folder, progress)
+                work = (stages or Build)(con, inputs, machine, folder, progress or _silent)
                 manifest = work.run(described)
             finally:
                 con.close()
             return manifest
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Report no progress."""
 
 
 class Build:

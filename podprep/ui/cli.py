@@ -11,6 +11,7 @@ from typer.main import get_command
 from podprep.contract.errors import PodError
 from podprep.ui.text import visible
 
+OURS = ("podprep", "podtrain")
 DONE, FAILED, WRONG_OPTION, INTERRUPTED = 0, 1, 2, 130  # exit codes
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output, no tables.")]
@@ -72,7 +73,7 @@ def _exit_code(app: typer.Typer, name: str, interrupted: str, extra: str) -> int
     except typer.TyperException as error:
         return _wrong_option(name, error)
     except ModuleNotFoundError as error:
-        if not extra or (error.name or name).split(".")[0] == name:
+        if not extra or (error.name or name).split(".")[0] in OURS:
             raise
         return _failed(name, f"{error.name} is not installed: {extra}")
     except (BrokenPipeError, SystemExit) as end:  # SystemExit: what typer and rich make of it

@@ -7,49 +7,23 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from podprep.contract.shards import Shards
 from podtrain.data.interactions import Interactions
 from podtrain.recommenders.base import Floats, ScoresItems
+from podtrain.recommenders.cooccurrence import Cooccurrence
 from podtrain.recommenders.queries import Ints, Queries
 
 # The constants of item-knn, chosen on the validation split of Beauty, NDCG@10 there as pod and
 # clean: .0640 .0515 as they stand; DECAY .4 .0641 .0505, .6 .0620 .0519; BACKWARD .2 .0646 .0512,
 # .5 .0609 .0516; LAG_POWER 0 .0611 .0511, 1 .0626 .0495; DAMPING 0 .0624 .0516, .2 .0635 .0505,
-# .5 (a cosine) .0555 .0419; SPAN 5 .0633 .0509, 20 .0643 .0516. A last-item Markov baseline first and
+# .5 (a cosine) .0555 .0419; SPAN 5 .0633 .0509, 20 .0643 .0516. A last-item Markov first and
 # a cosine over whole histories after it: .0597 .0401.
 SPAN = 10  # purchases of a history looked at, and how far apart two may be to count as together
 DECAY = 0.5  # weight of a purchase beside that of the one after it
 BACKWARD = 0.3  # weight of the pair (later, earlier) beside that of (earlier, later)
 LAG_POWER = 0.5  # a pair `lag` purchases apart counts lag ** -LAG_POWER
 DAMPING = 0.1  # weights are divided by (purchases of the one * of the other) ** DAMPING
-
-
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """Weights of the pairs of items that occur, as sparse rows.
-
-    starts: (items + 1,) where the row of the item of column i begins; columns, weights: (pairs,).
-    """
-
-    starts: Ints
-    columns: npt.NDArray[np.int32]
-    weights: npt.NDArray[np.float64]
-
-    @classmethod
-    def count(cls, rows: Ints, columns: Ints, weights: npt.NDArray[np.float64], n: int) -> "Pairs":
-        """Add up the weights of equal pairs; all of (any,), n items."""
-        keys, group = np.unique(rows * n + columns, return_inverse=True)
-        return cls(
-            starts=np.searchsorted(keys, np.arange(n + 1) * n),
-            columns=(keys % n).astype(np.int32),
-            weights=np.bincount(group, weights, minlength=len(keys)).astype(np.float64),
-        )
-
-    def rows(self) -> Ints:
-        """Return (pairs,): which row each pair is of."""
-        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,36 +35,20 @@ class Counts:
     """
 
     popularity: Ints
-    following: Pairs
-    neighbours: Pairs
+    following: Cooccurrence
+    neighbours: Cooccurrence
 
     @classmethod
     def of(cls, purchases: Interactions) -> "Counts":
-        """Count purchases, transitions and neighbours.
-
-        Takes about 100 bytes for each two purchases of a user up to SPAN apart, in either order.
-        """
-        n = purchases.n_items
-        users = np.repeat(np.arange(purchases.n_users), np.diff(purchases.starts))
-        train = purchases.split == 0
-        users, items = users[train], purchases.items[train].astype(np.int64) - 1
-        popularity = np.bincount(items, minlength=n)
-        near: list[tuple[Ints, Ints]] = []
-        for lag in range(1, SPAN + 1):
-            same = users[:-lag] == users[lag:]
-            near.append((items[:-lag][same], items[lag:][same]))
-        first, second = (np.concatenate(column) for column in zip(*near, strict=True))
-        weights = np.repeat(np.arange(1, SPAN + 1.0) ** -LAG_POWER, [len(a) for a, _ in near])
-        neighbours = Pairs.count(
-            np.concatenate([first, second]),
-            np.concatenate([second, first]),
-            np.concatenate([weights, BACKWARD * weights]),
-            n,
+        """Count purchases, transitions and neighbours."""
+        bought = purchases.items[purchases.split == 0].astype(np.int64) - 1
+        popularity = np.bincount(bought, minlength=purchases.n_items)
+        neighbours = Cooccurrence.count(
+            purchases, span=SPAN, lag_power=LAG_POWER, backward=BACKWARD
         )
-        bought = popularity[neighbours.rows()] * popularity[neighbours.columns]
-        neighbours.weights[:] *= bought**-DAMPING
-        following = Pairs.count(*near[0], np.ones(len(near[0][0])), n)
-        return cls(popularity=popularity, following=following, neighbours=neighbours)
+        both = popularity[neighbours.rows] * popularity[neighbours.columns]
+        neighbours.weights[:] *= both**-DAMPING
+        return cls(popularity, Cooccurrence.count(purchases, span=1), neighbours)
 
 
 @lru_cache(maxsize=2)
@@ -179,7 +137,7 @@ def _numbered(lists: list[Ints], n_items: int) -> Floats:
     return scores
 
 
-def summed(pairs: Pairs, latest: Ints) -> Floats:
+def summed(pairs: Cooccurrence, latest: Ints) -> Floats:
     """Add up the rows of the latest items of the histories, each purchase further back at DECAY.
 
     latest: (queries, n) item ids, the very latest first, 0 for none; returns (queries, items).

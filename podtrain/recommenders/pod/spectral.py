@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from transformers import T5ForConditionalGeneration
 
 from podprep.contract.shards import Shards
 from podtrain.data.interactions import Interactions
+from podtrain.recommenders.cooccurrence import Cooccurrence
 from podtrain.recommenders.pod.model import LeaveFoldOut, Pod
 
 # Chosen by NDCG@10 on Beauty's validation split, vectors alone with 128 dimensions: .0442 as they
@@ -36,9 +36,6 @@ ASIDE = 3.0  # nats by which cross-attention prefers items to words
 # the others: after 3 epochs on Beauty training and validation loss lie .25 nats apart, 1.39 without
 # folds. Ranks are alike (NDCG@10 .0437 and .0429); the loss is what training is stopped by.
 FOLDS = 4
-
-Array = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +80,14 @@ def _associations(purchases: Interactions, fold: int | None) -> Tensor:
     after the first, in nats, weighted by log(1 + how often); 0 where not more often.
     """
     n = purchases.n_items
-    rows, columns, weights = _pairs(purchases, fold)
-    keys, place = np.unique(rows * n + columns, return_inverse=True)
-    rows, columns, count = keys // n, keys % n, np.bincount(place, weights)
+    counted = Cooccurrence.count(
+        purchases,
+        span=SPAN,
+        lag_power=1.0,
+        backward=BACKWARD,
+        users=None if fold is None else np.arange(1, purchases.n_users + 1) % FOLDS != fold,
+    )
+    rows, columns, count = counted.rows, counted.columns.astype(np.int64), counted.weights
     first, second = np.bincount(rows, count, n), np.bincount(columns, count, n)
     information = np.log(count * count.sum() / (first[rows] * second[columns]))
     kept = information > 0
@@ -95,21 +97,6 @@ def _associations(purchases: Interactions, fold: int | None) -> Tensor:
         (n, n),
         check_invariants=False,
     ).coalesce()
-
-
-def _pairs(purchases: Interactions, fold: int | None) -> tuple[Integers, Integers, Array]:
-    """Return items (from 0) of pairs of training purchases near each other, both ways, weighted."""
-    user = np.repeat(np.arange(1, purchases.n_users + 1), np.diff(purchases.starts))
-    kept = (purchases.split == 0) & (user % FOLDS != (-1 if fold is None else fold))
-    user, item = user[kept], purchases.items[kept].astype(np.int64) - 1
-    found = []
-    for lag in range(1, SPAN + 1):
-        same = user[lag:] == user[:-lag]
-        one, other = item[:-lag][same], item[lag:][same]
-        weight = np.full(len(one), 1 / lag)
-        found += [(one, other, weight), (other, one, BACKWARD * weight)]
-    rows, columns, weights = (np.concatenate(part) for part in zip(*found, strict=True))
-    return rows, columns, weights
 
 
 @torch.no_grad()

@@ -1,0 +1,40 @@
+"""Options that several commands have; those of a build take their help from `BuildOptions`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from podprep.recipe.options import HELP, Compat, Duplicates, NegativeSampling
+
+ShardsFolder = Annotated[Path, typer.Argument(help="A folder made by podprep build.")]
+Run = Annotated[
+    Path | None, typer.Option("--run", help="A folder made by podtrain fit: asks about it too.")
+]
+Out = Annotated[Path, typer.Option(help="Where the dataset goes.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Memory = Annotated[str | None, typer.Option(help="For the whole process, as 2GB.")]
+SetMemory = Annotated[str, typer.Option(help="For the whole process, as 2GB.")]
+Threads = Annotated[int | None, typer.Option(help="Default: one a core.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+Templates = Annotated[Path | None, typer.Option(help="Your own templates, TOML.")]
+
+CompatOption = Annotated[
+    Compat | None,
+    typer.Option("--compat", help="pod: do as the published data and code did, leaks too."),
+]
+Tasks = Annotated[str, typer.Option(help=HELP["tasks"])]
+Seed = Annotated[int, typer.Option(help=HELP["seed"])]
+Core = Annotated[int, typer.Option(help=HELP["core"])]
+Negatives = Annotated[int, typer.Option(help=HELP["negatives"])]
+Sampling = Annotated[NegativeSampling, typer.Option(help=HELP["negative_sampling"])]
+History = Annotated[int, typer.Option(help=HELP["history"])]
+Rounds = Annotated[int, typer.Option(help=HELP["rounds"])]
+DuplicatesOption = Annotated[Duplicates | None, typer.Option(help=HELP["duplicates"])]
+MaxBad = Annotated[float, typer.Option(help=HELP["max_bad"])]
+
+
+def print_json(value: Any) -> None:
+    """Print JSON to stdout."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
