@@ -13,6 +13,7 @@ from podprep.contract.schema import TASKS
 from podtrain.data.stream import Batch
 from podtrain.recommenders.pod.kernels import linear_cross_entropy
 from podtrain.recommenders.pod.t5 import decode, encode, micro_batches
+from podtrain.train.device import to_device
 
 WHOLE_WORDS = 512  # ids a prompt can have (module.py:26); 1 user and 100 candidates are 101
 
@@ -34,11 +35,11 @@ class Inputs:
         """Move a batch to a device."""
         return cls(
             task=batch.task,
-            user=torch.from_numpy(batch.user_id).to(device, torch.long),
-            ids=torch.from_numpy(batch.ids).to(device, torch.long),
-            whole_word_ids=torch.from_numpy(batch.whole_word_ids).to(device, torch.long),
-            mask=torch.from_numpy(batch.mask).to(device),
-            labels=torch.from_numpy(batch.labels).to(device),
+            user=to_device(batch.user_id, device, torch.long),
+            ids=to_device(batch.ids, device, torch.long),
+            whole_word_ids=to_device(batch.whole_word_ids, device, torch.long),
+            mask=to_device(batch.mask, device),
+            labels=to_device(batch.labels, device),
         )
 
 
