@@ -86,7 +86,7 @@ class Dataset(Shards):
         """One row a purchase: user_id, position, item_id, timestamp, rating, tied, split.
 
         >>> ds.interactions.filter(user_id=7).select(pl.len()).collect().item()
-        5
+        12
         """
         return self._scan([INTERACTIONS])
 

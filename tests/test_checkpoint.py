@@ -1,5 +1,6 @@
 """Checkpoints: what was written, whole, or an error that says what to do."""
 
+import os
 import pickle
 import resource
 from collections.abc import Callable
@@ -14,7 +15,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from podprep.contract.errors import PodError
-from podtrain.train import checkpoint
 from podtrain.train.checkpoint import load_weights, read_checkpoint, weights, write_checkpoint
 
 MEND = "copy the run again, or train it anew with podtrain fit"
@@ -97,14 +97,14 @@ def no_space(patch: pytest.MonkeyPatch) -> None:
     """Files end where a full disk would end them."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limit[1]))
-    patch.setattr(checkpoint.os, "fsync", lambda _: None)  # nothing else fails
+    patch.setattr(os, "fsync", lambda _: None)  # nothing else fails
 
 
 def no_sync(patch: pytest.MonkeyPatch) -> None:
     def fail(_: int) -> None:
         raise OSError(5, "Input/output error")
 
-    patch.setattr(checkpoint.os, "fsync", fail)
+    patch.setattr(os, "fsync", fail)
 
 
 @pytest.mark.parametrize("failure", [no_space, no_sync])
@@ -138,16 +138,42 @@ def test_an_interrupted_write_leaves_what_was(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint.os, "fsync", interrupt)
+        patch.setattr(os, "fsync", interrupt)
         with pytest.raises(KeyboardInterrupt):
             write_checkpoint(path, some_tensors(1), {})
     assert same(read_checkpoint(path)[0], some_tensors())
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(PodError, match="could not be written"):
-        write_checkpoint(tmp_path / "none" / "x", some_tensors(), {})
+        write_checkpoint(tmp_path / "file" / "x", some_tensors(), {})
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_a_checkpoint_follows_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        for _ in range(2):  # new, then replaced
+            write_checkpoint(tmp_path / "last.safetensors", some_tensors(), STATE)
+            mode = (tmp_path / "last.safetensors").stat().st_mode
+            assert mode & 0o777 == 0o666 & ~umask
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("name", ["is_file", "read_bytes"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    write_checkpoint(tmp_path / "last.safetensors", some_tensors(), STATE)
+    monkeypatch.setattr(Path, name, refuse)
+    with pytest.raises(PodError, match="cannot be read: Permission denied"):
+        read_checkpoint(tmp_path / "last.safetensors")
 
 
 def test_a_file_replaced_while_it_is_read_is_one_or_the_other(

@@ -101,7 +101,7 @@ ERRORS = {
     "export nothing": (["export", "nowhere", "--format", "pod", "--to", "x"], "not a dataset"),
     "export into a file": (
         ["export", "shards", "--format", "pod", "--to", "data/sample.json.gz"],
-        "cannot write",
+        "could not be written",
     ),
 }
 

@@ -239,11 +239,20 @@ def test_a_gpu_that_is_not_there_is_told(
 
 def test_each_process_takes_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda", 3)
     assert choose_device("cpu") == CPU
     monkeypatch.delenv("LOCAL_RANK")
     assert choose_device("auto") == torch.device("cuda", 0)
+    monkeypatch.setenv("LOCAL_RANK", "4")
+    with pytest.raises(PodError, match="LOCAL_RANK is 4, and there are 4 GPUs here"):
+        choose_device("auto")
+
+
+def test_auto_is_fp32_where_torch_cannot_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert choose_precision("auto", CPU) == "fp32"
 
 
 @pytest.mark.parametrize("has", [True, False])
@@ -251,8 +260,7 @@ def test_auto_is_bf16_where_the_processor_has_it(
     has: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has}, raising=False)
     for device in (CPU, torch.device("cuda", 0)):
         assert choose_precision("auto", device) == ("bf16" if has else "fp32")
         assert choose_precision("fp32", device) == "fp32"

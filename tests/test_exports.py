@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from podprep.contract.errors import PodError
+from podprep.dataset import Dataset
 from podprep.engine import Machine
-from podprep.exchange.exports import LAYOUTS, export_dataset
+from podprep.exchange.exports import LAYOUTS
 from podprep.recipe.inputs import Inputs
 from podprep.recipe.options import BuildOptions
 from podprep.recipe.pipeline import build
@@ -25,7 +26,7 @@ TITLE = 'Lid 12" wide,\tnew'
 
 
 def export(shards: Path, layout: str, to: Path, *, force: bool = False) -> Path:
-    export_dataset(shards, to, layout, MACHINE, force=force)
+    Dataset.open(shards).export(layout, to, force=force)
     return to
 
 

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from podprep.contract.errors import PodError
+from podprep.dataset import Dataset
 from podprep.engine import Machine
-from podprep.exchange.exports import export_dataset
 from podprep.exchange.imports import folder_inputs, import_folder
 from podprep.recipe.options import Protocol
 from podprep.recipe.templates import load_templates
@@ -31,7 +31,7 @@ def imported(folder: Path, layout: str, out: Path | None = None, **options: Any)
 
 def exported(shards: Path, layout: str) -> Path:
     to = shards.with_name(f"{shards.name}-{layout}")
-    export_dataset(shards, to, layout, MACHINE)
+    Dataset.open(shards).export(layout, to)
     return to
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from podprep import shards
 from podprep.contract.errors import PodError
 from podprep.contract.manifest import read_manifest, write_manifest
-from podprep.contract.shards import new_dataset, open_file
+from podprep.contract.schema import SCHEMA_VERSION
+from podprep.contract.shards import Shards, new_dataset
 from podprep.contract.writing import evenly
 from podprep.recipe import samples
 from tests.conftest import Build, arithmetic_rows
@@ -27,7 +27,7 @@ def make(
 ) -> None:
     with new_dataset(out, inputs, force=force) as folder:
         (folder / "part").write_text(mark)
-        write_manifest(folder, {"schema_version": shards.SCHEMA_VERSION, "inputs": inputs})
+        write_manifest(folder, {"schema_version": SCHEMA_VERSION, "inputs": inputs})
 
 
 def names(folder: Path) -> list[str]:
@@ -129,7 +129,7 @@ def test_reading_refuses_another_version_and_a_damaged_manifest(tmp_path: Path) 
     with pytest.raises(PodError, match=r"not a dataset .* podprep build"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text('{"schema_version": 99}')
-    with pytest.raises(PodError, match="version 99, this podprep reads 1"):
+    with pytest.raises(PodError, match="version 99, this version reads 1"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text('{"schema_ver')
     with pytest.raises(PodError, match="damaged"):
@@ -138,21 +138,21 @@ def test_reading_refuses_another_version_and_a_damaged_manifest(tmp_path: Path) 
 
 def test_reading_refuses_a_missing_and_a_changed_file(build_rows: Build) -> None:
     folder = build_rows(arithmetic_rows())
-    manifest = read_manifest(folder)
     name = "catalog/users.parquet"
-    assert open_file(folder, manifest, name).metadata.num_rows == manifest["files"][name]["rows"]
+    shards = Shards.open(folder)
+    assert shards.open_file(name).metadata.num_rows == shards.rows(name)
     content = bytearray((folder / name).read_bytes())
     for position in (0, len(content) // 2, len(content) - 1):
         flipped = content.copy()
         flipped[position] ^= 1
         (folder / name).write_bytes(flipped)
         with pytest.raises(PodError, match="was changed after the build: podprep build"):
-            open_file(folder, manifest, name)
+            Shards.open(folder).open_file(name)
     (folder / name).unlink()
     with pytest.raises(PodError, match="is missing: podprep build"):
-        open_file(folder, manifest, name)
+        Shards.open(folder).open_file(name)
     with pytest.raises(PodError, match="built without it"):
-        open_file(folder, manifest, "catalog/other.parquet")
+        Shards.open(folder).open_file("catalog/other.parquet")
 
 
 def test_the_manifest_accounts_for_every_file(build_rows: Build) -> None:

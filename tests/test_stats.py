@@ -16,14 +16,14 @@ from typer.testing import CliRunner
 
 from podprep.commands import exchange as commands_exchange
 from podprep.contract.errors import PodError
+from podprep.dataset import Dataset
 from podprep.engine import Machine
-from podprep.exchange.exports import export_dataset
 from podprep.exchange.imports import folder_inputs, import_folder
 from podprep.recipe.inputs import Inputs
 from podprep.recipe.options import BuildOptions
 from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
-from podprep.stats.figures import QUERIES, collect, stats_tables
+from podprep.stats.figures import QUERIES, stats_tables
 from podprep.stats.flow import levels
 from podprep.stats.page import page, write_page
 from podprep.stats.svg import linear, logarithmic, percent, short
@@ -51,7 +51,7 @@ def catalog(shards: Path, name: str) -> list[Row]:
 
 
 def test_figures_equal_plain_python(shards: Path) -> None:
-    found = collect(shards, MACHINE)
+    found = Dataset.open(shards).stats()
     bought = catalog(shards, "interactions")
     lengths = Counter(Counter(r["user_id"] for r in bought).values())
     assert {r["length"]: r["users"] for r in found["lengths"]} == lengths
@@ -127,7 +127,7 @@ def checked(text: str) -> Checked:
 
 
 def test_the_page_stands_alone_and_its_pictures_have_titles_and_units(shards: Path) -> None:
-    text = page(collect(shards, MACHINE))
+    text = page(Dataset.open(shards).stats())
     names = checked(text).names
     assert len(names) == len(set(names)) + 1  # the flow is drawn for wide and narrow windows
     assert len(names) >= 10
@@ -139,10 +139,10 @@ def test_the_page_stands_alone_and_its_pictures_have_titles_and_units(shards: Pa
 
 def test_what_came_without_times_has_no_pictures_of_them(shards: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "pod", tmp_path / "back"
-    export_dataset(shards, folder, "pod", MACHINE)
+    Dataset.open(shards).export("pod", folder)
     inputs = folder_inputs(folder, "pod", load_templates(), rounds=1)
     import_folder(inputs, MACHINE, out, progress=lambda *_: None)
-    found = collect(out, MACHINE)
+    found = Dataset.open(out).stats()
     text = page(found)
     assert not [name for name in checked(text).names if "tie" in name or "month" in name]
     assert "imported from pod" in text
@@ -150,7 +150,7 @@ def test_what_came_without_times_has_no_pictures_of_them(shards: Path, tmp_path:
 
 
 def test_a_name_cannot_write_into_the_page(shards: Path) -> None:
-    found = collect(shards, MACHINE)
+    found = Dataset.open(shards).stats()
     found["manifest"]["inputs"]["dataset"] = "<script>alert(1)</script> & $about"
     text = page(found)
     checked(text)
@@ -158,7 +158,7 @@ def test_a_name_cannot_write_into_the_page(shards: Path) -> None:
 
 
 def test_the_flow_accounts_for_every_row(shards: Path) -> None:
-    manifest = collect(shards, MACHINE)["manifest"]
+    manifest = Dataset.open(shards).stats()["manifest"]
     stages = {s["stage"]: s for s in manifest["stages"]}
     flow = levels(manifest)
     assert [level.total for level in flow] == [

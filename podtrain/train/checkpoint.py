@@ -1,8 +1,7 @@
-"""Weights on disk: safetensors with JSON in the header, whole or not at all, never pickle."""
+"""Checkpoints: safetensors with JSON in the header, written whole or not at all; never pickle."""
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,43 +11,48 @@ from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from podprep.contract.errors import PodError
+from podprep.contract.writing import replacing
 
 FORMAT = "podtrain checkpoint 1"
-OPTIMIZER = "optimizer/"  # begins the names of tensors that are no weights
+OPTIMIZER = "optimizer/"  # prefix of the names of optimizer state: optimizer/exp_avg/NAME
 
 
 def write_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Write tensors and a JSON state; a reader sees the old file or the new one."""
+    """Write tensors and a JSON state; a reader sees the old file or the new one.
+
+    Errors: `PodError` if it cannot be written.
+    """
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(state)
     header = {"format": FORMAT, "sha256": _sha256(held, text), "state": text}
-    half = path.with_name(f".{path.name}.writing")
-    try:
-        save_file(held, half, header)
-        with half.open("rb") as file:
-            os.fsync(file.fileno())
-        half.replace(path)
-    except (OSError, SafetensorError) as error:
-        said = getattr(error, "strerror", None) or str(error).split("\n")[0]
-        raise PodError(f"{path} could not be written: {said}") from None
-    finally:
-        half.unlink(missing_ok=True)
+    with replacing(path, durable=True) as work:
+        work.touch()
+        mode = work.stat().st_mode  # by the umask; safetensors makes a file of its own, 0600
+        try:
+            save_file(held, work, header)
+        except SafetensorError as error:
+            raise OSError(str(error).split("\n")[0]) from None
+        work.chmod(mode)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `write_checkpoint` wrote.
 
-    Errors: `PodError` for a missing, damaged or foreign file.
+    Errors: `PodError` for a missing, unreadable, damaged or foreign file.
     """
-    if not path.is_file():
-        raise PodError(f"{path} is missing: the run has not got that far; podtrain fit --resume")
     try:
-        # read once: the file may be replaced at any moment
-        raw = path.read_bytes()
+        if not path.is_file():
+            raise PodError(
+                f"{path} is missing: the run has not got that far; podtrain fit --resume"
+            )
+        raw = path.read_bytes()  # once: the file may be replaced at any moment
+    except OSError as error:
+        raise PodError(f"{path} cannot be read: {error.strerror or error}") from None
+    try:
         tensors = load(raw)
         length = int.from_bytes(raw[:8], "little")
         header = json.loads(raw[8 : 8 + length]).get("__metadata__", {})
-    except (SafetensorError, OSError, ValueError, KeyError):
+    except (SafetensorError, ValueError, KeyError):
         raise PodError(f"{path} is damaged or no safetensors file: {_MEND}") from None
     if header.get("format") != FORMAT:
         raise PodError(f"{path} is no checkpoint of podtrain: {_MEND}")

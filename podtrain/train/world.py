@@ -1,4 +1,4 @@
-"""Training on several processes: each has a part of every batch, all have the same weights."""
+"""Data-parallel training: each process has a part of every batch, all have the same weights."""
 
 import os
 from collections.abc import Iterator
@@ -9,17 +9,21 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from podprep.contract.errors import PodError
+
+TORCHRUN = ("RANK", "MASTER_ADDR", "MASTER_PORT")  # what it sets beside WORLD_SIZE and LOCAL_RANK
+
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Which process this is, of how many."""
+    """The processes that train together, and which of them this is."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def is_main(self) -> bool:
-        """Whether this one writes and speaks."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def sum_gradients(self, model: nn.Module) -> None:
@@ -35,12 +39,12 @@ class World:
             p.grad = summed.view_as(p)
 
     def wait(self) -> None:
-        """Wait until all have come here."""
+        """Wait until all processes have come here."""
         if self.size > 1:
             dist.barrier()
 
     def sum(self, values: Tensor) -> Tensor:
-        """Return the sum of a tensor over all processes."""
+        """Sum a tensor over all processes, in place; return it."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
@@ -48,13 +52,37 @@ class World:
 
 @contextmanager
 def join_world(device: torch.device) -> Iterator[World]:
-    """Join the processes that torchrun started; alone without it."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    """Join the processes that torchrun started; without torchrun, a world of one.
+
+    Errors: `PodError` where the environment is torchrun's in part only, or the others cannot be
+    reached.
+    """
+    if (size := _number("WORLD_SIZE", 1)) == 1:
         yield World()
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if lacking := [name for name in TORCHRUN if name not in os.environ]:
+        raise PodError(
+            f"WORLD_SIZE is {size}, but {', '.join(lacking)} not set: start with torchrun "
+            "--nproc-per-node N -m podtrain fit ..., or unset WORLD_SIZE"
+        )
+    if not 0 <= (rank := _number("RANK", 0)) < size:
+        raise PodError(f"RANK {rank} is not one of the {size} of WORLD_SIZE: start with torchrun")
+    if device.type == "cuda":
+        # NCCL takes the current device: without this, GPU 0 in every process
+        torch.cuda.set_device(device)
     try:
-        yield World(dist.get_rank(), size)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    except (RuntimeError, ValueError) as error:
+        said = str(error).strip().split("\n")[0]
+        raise PodError(f"the other {size - 1} processes cannot be reached: {said}") from None
+    try:
+        yield World(rank, size)
     finally:
         dist.destroy_process_group()
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.strip().isdecimal():
+        raise PodError(f"{name} is {text!r}, not a number: start with torchrun, or unset it")
+    return int(text)

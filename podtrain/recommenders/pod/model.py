@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +13,7 @@ from podprep.contract.tasks import TASKS
 from podtrain.data.stream import Batch
 from podtrain.recommenders.pod.kernels import linear_cross_entropy
 from podtrain.recommenders.pod.t5 import decode, encode, micro_batches
+from podtrain.train.device import to_device
 
 WHOLE_WORDS = 512  # ids a prompt can have (module.py:26); 1 user and 100 candidates are 101
 
@@ -34,17 +33,13 @@ class Inputs:
     @classmethod
     def of(cls, batch: Batch, device: torch.device) -> "Inputs":
         """Move a batch to a device."""
-
-        def moved(array: npt.NDArray[Any], dtype: torch.dtype) -> Tensor:
-            return torch.from_numpy(array).to(device, dtype)
-
         return cls(
             task=batch.task,
-            user=moved(batch.user_id, torch.long),
-            ids=moved(batch.ids, torch.long),
-            whole_word_ids=moved(batch.whole_word_ids, torch.long),
-            mask=moved(batch.mask, torch.bool),
-            labels=moved(batch.labels, torch.long),
+            user=to_device(batch.user_id, device, torch.long),
+            ids=to_device(batch.ids, device, torch.long),
+            whole_word_ids=to_device(batch.whole_word_ids, device, torch.long),
+            mask=to_device(batch.mask, device),
+            labels=to_device(batch.labels, device),
         )
 
 
