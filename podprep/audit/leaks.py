@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from podprep.ask.warehouse import views
-from podprep.audit.published import open_published, read_published
+from podprep.audit.published import open_published
 from podprep.contract.errors import PodError
 from podprep.contract.manifest import MANIFEST
 from podprep.contract.shards import Shards
@@ -65,7 +65,7 @@ class Audit:
 def audit(path: Path, machine: Machine) -> Audit:
     """Ask every check of sql/audit/ about a dataset, or about a folder that others published.
 
-    Errors: `PodError` as `Shards.open` and `read_published`, or where memory does not suffice.
+    Errors: `PodError` as `Shards.open` and `open_published`, or where memory does not suffice.
     """
     with tempfile.TemporaryDirectory() as spill:
         con = connect(machine, Path(spill))
@@ -104,8 +104,7 @@ def _open(con: duckdb.DuckDBPyConnection, path: Path) -> str:
         what = f"{inputs['dataset']}, {inputs['reading']} protocol"
         facts = (True, True, True, inputs["options"]["negative_sampling"] == "uniform")
     else:
-        found = read_published(path)
-        open_published(con, found)
+        found = open_published(con, path)
         what = found.layout
         facts = (found.users_numbered, found.items_numbered, found.named, True)
     # whether users and products have numbers of their own, product codes are known, and every

@@ -57,7 +57,7 @@ def find_folder(path: Path, layout: str) -> Folder:
 
 
 def _pod(path: Path) -> Folder:
-    found = {role: _either(path / name) for role, name in POD_FILES.items()}
+    found = {role: find_file(path / name) for role, name in POD_FILES.items()}
     files = {role: file for role, file in found.items() if file}
     if "sequences" not in files:
         raise PodError(f"{path} has no {POD_FILES['sequences']}: is it of another --format?")
@@ -75,15 +75,15 @@ def _recbole(path: Path) -> Folder:
     if len(names) > 1:
         raise PodError(f"{path} has the .inter files of {len(names)} datasets: {', '.join(names)}")
     name = names[0]
-    parts = {part: _either(path / f"{name}.{part}.inter") for part in PARTS}
+    parts = {part: find_file(path / f"{name}.{part}.inter") for part in PARTS}
     files = {part: file for part, file in parts.items() if file}
     if len(files) != len(PARTS):  # the split is theirs, or made anew: not a part of each
-        whole = _either(path / f"{name}.inter")
+        whole = find_file(path / f"{name}.inter")
         if whole is None:
             missing = next(part for part in PARTS if part not in files)
             raise PodError(f"{path} has neither {name}.inter nor {name}.{missing}.inter")
         files = {"purchases": whole}
-    if described := _either(path / f"{name}.item"):
+    if described := find_file(path / f"{name}.item"):
         files["items"] = described
     return Folder("recbole", name, files)
 
@@ -91,7 +91,8 @@ def _recbole(path: Path) -> Folder:
 _INTER = re.compile(r"(.+?)(?:\.(train|valid|test))?\.inter(?:\.gz)?")
 
 
-def _either(path: Path) -> Path | None:
+def find_file(path: Path) -> Path | None:
+    """Return a file that is there plain or gzipped."""
     zipped = path.with_name(f"{path.name}.gz")
     return next((p for p in (path, zipped) if p.is_file()), None)
 

@@ -1,6 +1,5 @@
 """Datasets from the layouts of others: their ids, order, split, negatives and explanations."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,17 +7,9 @@ from typing import Any
 import pyarrow as pa
 
 from podprep.contract.errors import PodError
-from podprep.engine import Machine, Progress, read_stream, sql_text
-from podprep.exchange.folders import (
-    PARTS,
-    TOLD,
-    Folder,
-    find_folder,
-    read_columns,
-    read_maps,
-    read_told,
-)
-from podprep.raw.dumps import LINES, read_lines
+from podprep.engine import Machine, Progress, sql_text
+from podprep.exchange.folders import Folder, find_folder, read_columns
+from podprep.exchange.reader import Reader
 from podprep.recipe.inputs import Inputs, described_source
 from podprep.recipe.options import BuildOptions, Duplicates, Protocol, Task
 from podprep.recipe.pipeline import Build, build
@@ -126,28 +117,10 @@ class _FolderStages(Build):
         assert isinstance(self.inputs, FolderInputs)
         return self.inputs.folder
 
-    def run_over(self, paths: dict[str, Path], name: str) -> None:
-        """Run a file of sql/import/ with `lines` over files, one after the other."""
-        schema = pa.schema([*LINES, ("file", pa.int64()), ("given_split", pa.string())])
-
-        def lines() -> Iterator[pa.RecordBatch]:
-            for n, (role, path) in enumerate(paths.items()):
-                split = role if role in PARTS else None
-                for batch in read_lines(path):
-                    rows = batch.num_rows
-                    extra = [pa.array([n] * rows, pa.int64()), pa.array([split] * rows, "string")]
-                    yield pa.record_batch([*batch.columns, *extra], schema=schema)
-                    self.progress("read", 0, 0)
-
-        query = "CREATE OR REPLACE TABLE lines AS FROM stream"
-        read_stream(self.con, "stream", schema, lines(), query)
-        self.con.execute(sql_text(f"import/{name}.sql"))
-        self.con.execute("DROP TABLE lines")
-
-    def stop_at(self, path: Path, query: str, mend: str) -> None:
-        """Raise the `PodError` of the first (line, reason) of a query, if there is one."""
-        if row := self.con.execute(f"{query} LIMIT 1").fetchone():
-            raise PodError(f"{path}, line {row[0]:,} {row[1]}{mend}")
+    @property
+    def reader(self) -> Reader:
+        """Return what reads its files."""
+        return Reader(self.con, self.progress)
 
 
 class PodStages(_FolderStages):
@@ -155,31 +128,22 @@ class PodStages(_FolderStages):
 
     def load(self) -> str:
         """Make the tables of the catalogue from the folder."""
-        files = self.source.files
-        path = files["sequences"]
-        self._table("names", read_maps(files.get("names")))
-        self.run_over({"sequences": path}, "pod_sequences")
-        self.stop_at(path, "SELECT line_number, reason FROM given WHERE reason IS NOT NULL", "")
-        self._refuse_gaps(path)
+        files, reader = self.source.files, self.reader
+        reader.pod_sequences(files)
+        self._refuse_gaps(files["sequences"])
         self.progress("split", 0, 0)
         self._sql("08_split")
         self.con.execute(_TIMELESS)
         self.con.execute("CREATE TABLE rejects (line_number BIGINT, reason VARCHAR, line VARCHAR)")
         if negatives := files.get("negatives"):
-            self.run_over({"negatives": negatives}, "pod_negatives")
-            self.stop_at(negatives, "SELECT line_number, reason FROM bad_negatives", "")
+            reader.pod_negatives(negatives)
             self.after_negatives = _GIVEN_NEGATIVES
         self.progress("explanations", 0, 0)
-        told = files.get("explanations")
-        batches = read_told(told) if told else iter(())
-        read_stream(self.con, "entries", TOLD, batches, "CREATE TABLE told AS FROM entries")
-        self.con.execute(sql_text("import/pod_explanations.sql"))
+        reader.pod_explanations(files.get("explanations"))
         return "unknown"
 
     def _refuse_gaps(self, path: Path) -> None:
         last = self._value("SELECT max(user_id) FROM users")
-        if not self._value("SELECT count(*) FROM given"):
-            raise PodError(f"{path} has no line of purchases")
         gap = self._value(
             "SELECT min(place) FROM (SELECT users.user_id, given.user_id AS told, "
             "row_number() OVER (ORDER BY coalesce(users.user_id, given.user_id)) AS place "
@@ -187,14 +151,6 @@ class PodStages(_FolderStages):
         )
         if gap is not None and gap <= last:
             raise PodError(f"{path} has no line for user {gap:,} of {last:,}")
-        if names := self.source.files.get("names"):
-            mend = f", whom {names.name} does not name"
-            known = "SELECT line_number, 'has user ' || user_id FROM given"
-            self.stop_at(path, f"{known} WHERE user_id > (SELECT max(user_id) FROM users)", mend)
-            known = "SELECT line_number, 'has item ' || list_max(items) FROM given"
-            mend = mend.replace("whom", "which")
-            most = "(SELECT max(item_id) FROM items)"
-            self.stop_at(path, f"{known} WHERE list_max(items) > {most}", mend)
 
 
 class RecboleStages(_FolderStages):
@@ -215,7 +171,7 @@ class RecboleStages(_FolderStages):
         names = ("user_at", "item_at", "rating_at", "time_at", "width")
         places = dict(zip(names, found.values(), strict=True))
         self._places(places)
-        self.run_over(files, "recbole_read")
+        self.reader.run("recbole_read", files)
         self._refuse_rejects(first)
         self._sql("03_deduplicate")
         self.progress("order", 0, 0)
@@ -226,7 +182,7 @@ class RecboleStages(_FolderStages):
             found = read_columns(self.inputs.metadata, ITEM_COLUMNS)
             names = ("item_at", "title_at", "brand_at", "categories_at", "width")
             self._places(dict(zip(names, found.values(), strict=True)))
-            self.run_over({"items": self.inputs.metadata}, "recbole_items")
+            self.reader.run("recbole_items", {"items": self.inputs.metadata})
         self._sql("08_split")
         self._refuse_other_splits(files)
         self.con.execute(_TIMELESS)

@@ -37,5 +37,3 @@ UNION ALL
 SELECT 'explain', split, count(*) FROM explanations GROUP BY split
 UNION ALL
 SELECT 'explain', reason, count(*) FROM placed WHERE reason IS NOT NULL GROUP BY reason;
-
-DROP TABLE placed;
