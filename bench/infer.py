@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from podtrain.recommenders.pod.inference import MIN_TOKENS, Asked, candidates_of
 from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
@@ -43,7 +44,6 @@ from podtrain.decode.decoder import Decoder
 from podtrain.decode.exact import score_candidates, score_catalogue
 from podtrain.decode.trie import Trie
 from podtrain.recommenders.pod.bases import SHAPES
-from podtrain.recommenders.pod.inference import MIN_TOKENS, Asked, candidates_of
 from podtrain.recommenders.pod.t5 import encode
 from podtrain.run import BEST, LAST, Run
 from podtrain.train.config import FitConfig

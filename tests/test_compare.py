@@ -1,6 +1,7 @@
 """Verdicts: rarely wrong on equal runs, right on different ones, the same from either side."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -153,6 +154,15 @@ def test_the_same_seed_gives_the_same_verdict_and_parts_do_not_show(
     monkeypatch.setattr("podtrain.metrics.compare.DRAWS", 150)
     parts = compare(values, "a", resamples=101)
     assert [p.low for p in parts] == pytest.approx([w.low for w in whole])
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_the_spelling_of_a_path_decides_nothing(seeds: int) -> None:
+    rng = np.random.default_rng(3)
+    one, other = ([rng.random(50) for _ in range(seeds)] for _ in range(2))
+    [found] = compare({"runs/a": one, "runs/b": other}, "runs/a", resamples=101)
+    [same] = compare({"/here/runs/a": one, "../b": other}, "/here/runs/a", resamples=101)
+    assert replace(same, run=found.run) == found
 
 
 def test_beauty_takes_seconds() -> None:

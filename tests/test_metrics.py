@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rouge_score.tokenize import tokenize
 from sklearn.metrics import ndcg_score, top_k_accuracy_score
 
 from podprep.contract.errors import PodError
@@ -23,6 +24,7 @@ from podtrain.metrics.ranking import (
     ranking_metrics,
     ranks_of,
 )
+from podtrain.metrics.words import words_of
 
 Scores = npt.NDArray[np.float64]
 Columns = npt.NDArray[np.int64]
@@ -290,6 +292,17 @@ def test_the_papers_rouge_equals_plain_python() -> None:
         ("The cap is tight.", "cap", True),
         ("THE CAP, it leaks", "Cap", True),
         ("a recap", "cap", False),
+        ("a cape", "cap", False),
+        ("two boxes, three glasses", "box", True),
+        ("two boxes, three glasses", "glass", True),
+        ("spray bottles", "spray bottle", True),
+        ("sprays bottle", "spray bottle", False),
+        ("bottle spray", "spray bottle", False),
+        ("the spray", "spray bottle", False),
+        ("这个手机的屏幕很好", "屏幕", True),
+        ("这个手机的幕屏很好", "屏幕", False),
+        ("Очень хороший ЗАПАХ!", "запах", True),
+        ("กลิ่นหอมมาก", "กลิ่น", True),
         ("two caps", "cap", True),
         ("The battery  life is short", "battery life", True),
         ("The life of the battery", "battery life", False),
@@ -303,21 +316,82 @@ def test_the_papers_rouge_equals_plain_python() -> None:
 def test_a_feature_is_mentioned_in_whole_words(
     sentence: str, feature: str, mentioned: bool
 ) -> None:
-    assert text.feature_share([sentence], [feature]) == mentioned
+    assert text.fmr([sentence], [feature]) == mentioned
+    assert text.fcr([sentence], [feature]) == mentioned
+
+
+def test_measures_of_features_by_hand() -> None:
+    """Sentences mention {lid, scent}, {lid}, {scent, spray bottle}, {} and {lid}.
+
+    Of 10 pairs 3 share the lid and 1 the scent: 4 / 10. Of 4 features 3 are mentioned. Sentence 1
+    and 2 name their own. Two of five sentences are the same.
+    """
+    sentences = ["The lid keeps the scent in", "Lids!", "A spray bottle with scents", "", "Lids!"]
+    features = ["lid", "Lid", "pump", "scent", "scent"]
+    all_features = ["lid", "LID", "scent", "pump", "spray bottle", ""]
+    assert text.usr(sentences) == 4 / 5
+    assert text.fmr(sentences, features) == 2 / 5
+    assert text.fcr(sentences, all_features) == 3 / 4
+    assert text.div(sentences, all_features) == 4 / 10
+    assert text.div(["lid"], ["lid"]) == 0
+    assert text.fcr(["lid"], []) == 0
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.lists(st.sampled_from("abcd"), max_size=5), min_size=2, max_size=8))
+def test_diversity_equals_all_pairs(sentences: list[list[str]]) -> None:
+    """As PETER's code takes it: the mean size of the intersection over all pairs."""
+    mentioned = [set(words) & set("abc") for words in sentences]
+    pairs = [len(one & other) for one, other in combinations(mentioned, 2)]
+    found = text.div([" ".join(words) for words in sentences], "abc")
+    assert found == pytest.approx(sum(pairs) / len(pairs))
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.text(st.characters(codec="ascii")))
+def test_words_of_ascii_are_those_of_rouge_score(said: str) -> None:
+    assert words_of(said) == tokenize(said, None)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("Très bon, l'été!", ["très", "bon", "l", "été"]),
+        ("tre\u0300s", ["très"]),
+        ("ОЧЕНЬ хорошо_2", ["очень", "хорошо", "2"]),
+        ("屏幕很好 iPhone14。", ["屏", "幕", "很", "好", "iphone14"]),
+        ("カメラは良い", list("カメラは良い")),
+        ("กลิ่นดี", ["ก", "ลิ่", "น", "ดี"]),
+        ("बहुत अच्छी है", ["बहुत", "अच्छी", "है"]),
+        ("화면이 좋다", ["화면이", "좋다"]),
+        ("שלום עולם", ["שלום", "עולם"]),
+        ("❤ !", []),
+        ("good ❤\ufe0f", ["good"]),
+    ],
+)
+def test_words_of_other_scripts(said: str, words: list[str]) -> None:
+    assert words_of(said) == words
+    if words:
+        assert text.rouge([said], [said])["rouge1"] == pytest.approx(100)
 
 
 def test_text_metrics_by_name() -> None:
     sentences = ["The lid fits very well", "The lid fits very well ", "Great scent"]
     scores = text.text_metrics(sentences, sentences, ["lid", "lid", "bottle"])
     names = ["bleu1", "bleu4", "rouge1", "rouge2", "rougeL", "rouge1_pod", "rouge2_pod"]
-    assert list(scores) == [*names, "rougeL_pod", "distinct", "feature"]
-    assert (scores.pop("distinct"), scores.pop("feature")) == (2 / 3, 2 / 3)
+    assert list(scores) == [*names, "rougeL_pod", "usr", "fmr", "fcr", "div"]
+    assert [scores.pop(name) for name in ("usr", "fmr", "fcr", "div")] == [
+        2 / 3,
+        2 / 3,
+        1 / 2,
+        1 / 3,
+    ]
     assert list(scores.values()) == pytest.approx([100] * 8, abs=1e-5)
 
 
 def test_empty_sentences_score_nothing() -> None:
     scores = text.text_metrics(["", " "], ["The lid fits", ""], ["lid", "lid"])
-    assert scores.pop("distinct") == 1 / 2
+    assert scores.pop("usr") == 1 / 2
     assert set(scores.values()) == {0.0}
 
 

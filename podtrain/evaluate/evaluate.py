@@ -154,9 +154,9 @@ def evaluate_baselines(shards: Shards, split: str = "test") -> dict[str, Results
         results = Results(task, split, shards.name, shards.protocol, "finished", published)
         baselines = _baselines(shards, task)
         if task == "explanation":
-            pairs, references, features = _references(shards, split)
+            pairs, references, *features = _references(shards, split)
             for name, baseline in baselines.items():
-                _text_row(results, name, "baseline", baseline.texts(pairs), references, features)
+                _text_row(results, name, "baseline", baseline.texts(pairs), references, *features)
         else:
             queries, targets, candidates = _held_out(shards, task, split)
             for name, baseline in baselines.items():
@@ -275,7 +275,7 @@ def _search(run: Run, results: Results, method: str, beams: int) -> None:
 def _explain(run: Run, results: Results, method: str, watch: Watch | None) -> None:
     """Write the sentences of a split and compare them with those that people wrote."""
     model, split = run.recommender, results.split
-    pairs, references, features = _references(run.shards, split)
+    pairs, references, *features = _references(run.shards, split)
     start = time.monotonic()
     texts: list[str] = []
     batches = [slice(first, first + BATCH) for first in range(0, len(pairs), BATCH)]
@@ -287,11 +287,12 @@ def _explain(run: Run, results: Results, method: str, watch: Watch | None) -> No
         references = model.cut_references(references)
     row_method = "pod" if method == "pod" else "exact"
     _text_row(
-        results, "model", "model", texts, references, features, seconds=seconds, method=row_method
-    )
+        results, "model", "model", texts, references, *features,
+        seconds=seconds, method=row_method,
+    )  # fmt: skip
     write_texts(run, split, results.rows[0].label, pairs, texts)
     for name, baseline in _baselines(run.shards, "explanation").items():
-        _text_row(results, name, "baseline", baseline.texts(pairs), references, features)
+        _text_row(results, name, "baseline", baseline.texts(pairs), references, *features)
 
 
 def _text_row(
@@ -301,16 +302,18 @@ def _text_row(
     texts: list[str],
     references: list[str],
     features: list[str],
+    all_features: list[str],
     *,
     seconds: float = 0.0,
     method: str = "exact",
 ) -> None:
-    metrics = text_metrics(texts, references, features)
+    metrics = text_metrics(texts, references, features, all_features)
     results.rows.append(Row(name, kind, metrics, len(texts), seconds, method))
 
 
-def _references(shards: Shards, split: str) -> tuple[Pairs, list[str], list[str]]:
-    """Return the explained pairs of a split, the sentences that people wrote, and the features.
+def _references(shards: Shards, split: str) -> tuple[Pairs, list[str], list[str], list[str]]:
+    """Return the explained pairs of a split, the sentences that people wrote, their features, and
+    the features of the whole dataset.
 
     Row k of the catalogue's explanations of a split is sample k: a pair may be explained twice.
     """
@@ -322,4 +325,5 @@ def _references(shards: Shards, split: str) -> tuple[Pairs, list[str], list[str]
             "--tasks, or build from more reviews"
         )
     pairs = Pairs.of([(row["user_id"], row["item_id"]) for row in own])
-    return pairs, [row["sentence"] for row in own], [row["feature"] for row in own]
+    every = table["feature"].to_pylist()
+    return pairs, [row["sentence"] for row in own], [row["feature"] for row in own], every

@@ -1,5 +1,6 @@
 """Whether one run is better than another, or only luckier with its users and seeds."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -54,24 +55,21 @@ def compare(
     seeds are drawn again too, users and seeds each on their own, which errs to the wide side
     (Owen 2007, The pigeonhole bootstrap). Better and worse need an interval without 0 and, of
     such runs, a difference beyond what Student's t allows the means of the seeds.
-    A run is compared alike whatever other runs are given. Errors: `PodError`.
+    A run is compared alike whatever it is called and whatever other runs are given: what is drawn
+    for it depends on its values alone. Errors: `PodError`.
     """
     _refuse(values, baseline)
     seeds = {run: np.stack(arrays, axis=1).astype(np.float64) for run, arrays in values.items()}
     means = {run: array.mean(axis=0) for run, array in seeds.items()}
     resampled = _resampled_means(seeds, resamples, seed)
-    redrawn = {
-        run: _redrawn_seeds(array, [seed, *run.encode()]) for run, array in resampled.items()
-    }
     found = []
     for run in values:
         if run == baseline:
             continue
         several = min(len(means[run]), len(means[baseline])) > 1
-        if several:
-            differences = redrawn[run] - redrawn[baseline]
-        else:
-            differences = resampled[run].mean(axis=1) - resampled[baseline].mean(axis=1)
+        differences = _differences(
+            (seeds[run], resampled[run]), (seeds[baseline], resampled[baseline]), seed
+        )
         low, high = (float(q) for q in np.quantile(differences, [0.025, 0.975]))
         difference = float(means[run].mean() - means[baseline].mean())
         sure = not low <= 0 <= high
@@ -113,6 +111,26 @@ def _refuse(values: Mapping[str, Sequence[npt.NDArray[Any]]], baseline: str) -> 
                 )
     if not len(values[baseline][0]):
         raise PodError(f"{baseline} was evaluated on no user: choose another split")
+
+
+def _differences(run: tuple[Floats, Floats], baseline: tuple[Floats, Floats], seed: int) -> Floats:
+    """Return resampled differences of the means; of each its values and resampled means.
+
+    Seeds are drawn by what the values are, so that no name and no other run decides.
+    """
+    (values, means), (base_values, base_means) = run, baseline
+    if min(means.shape[1], base_means.shape[1]) == 1:
+        return np.asarray(means.mean(axis=1) - base_means.mean(axis=1))
+    key, base_key = _identity(values), _identity(base_values)
+    copy = key == base_key  # it draws on its own, too, and neither of the two comes first
+    difference = _redrawn_seeds(means, [seed, int(copy), *key])
+    difference -= _redrawn_seeds(base_means, [seed, 0, *base_key])
+    return np.concatenate([difference, -difference]) if copy else difference
+
+
+def _identity(values: Floats) -> bytes:
+    """Return a hash of a run's values, (users, seeds)."""
+    return hashlib.sha256(np.ascontiguousarray(values).data).digest()
 
 
 def _resampled_means(seeds: dict[str, Floats], resamples: int, seed: int) -> dict[str, Floats]:
