@@ -46,6 +46,8 @@ def collect(shards: Shards, machine: Machine) -> dict[str, Any]:
         raise PodError(f"{shards.folder} cannot be read: {str(error).splitlines()[0]}") from None
     finally:
         con.close()
+    # what the build counted is not counted again; `podprep verify` is what distrusts it
+    found["figures"] = [{**shards.manifest["statistics"], **found["figures"][0]}]
     return {**found, "manifest": shards.manifest}
 
 
