@@ -64,14 +64,14 @@ class Dataset(Shards):
 
     @property
     def users(self) -> pl.DataFrame:
-        """One row a user: user_id (from 1), reviewer_id."""
+        """One row per user: user_id (from 1), reviewer_id."""
         import polars as pl
 
         return pl.DataFrame(self.table(USERS))
 
     @property
     def items(self) -> pl.DataFrame:
-        """One row a product: item_id (from 1), asin; title, brand, categories where known.
+        """One row per product: item_id (from 1), asin; title, brand, categories where known.
 
         >>> ds.items.filter(item_id=1).select("title", "brand")
         shape: (1, 2)
@@ -83,7 +83,7 @@ class Dataset(Shards):
 
     @property
     def interactions(self) -> pl.LazyFrame:
-        """One row a purchase: user_id, position, item_id, timestamp, rating, tied, split.
+        """One row per purchase: user_id, position, item_id, timestamp, rating, tied, split.
 
         >>> ds.interactions.filter(user_id=7).select(pl.len()).collect().item()
         12
@@ -92,16 +92,16 @@ class Dataset(Shards):
 
     @property
     def negatives(self) -> pl.LazyFrame:
-        """One row a user and held-out split: user_id, split, item_ids."""
+        """One row per user and held-out split: user_id, split, item_ids."""
         return self._scan([NEGATIVES])
 
     @property
     def explanations(self) -> pl.LazyFrame:
-        """One row an explained purchase: user_id, item_id, split, feature, sentence."""
+        """One row per explained purchase: user_id, item_id, split, feature, sentence."""
         return self._scan([EXPLANATIONS])
 
     def samples(self, task: str, split: str = "train", round: int | None = None) -> pl.LazyFrame:
-        """Prompts and targets, one row a sample, with the columns task, split and round.
+        """Prompts and targets, one row per sample, with the columns task, split and round.
 
         round: one draw of training samples; without it all of them. Errors: `PodError` also for a
         task, split or round that there is not.

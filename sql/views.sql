@@ -1,19 +1,19 @@
--- The views over a dataset; podprep puts its folder before the paths.
+-- The views over a dataset; podprep prefixes the paths with its folder.
 --
 -- users(user_id, reviewer_id)
 -- items(item_id, asin; title, brand, categories where a metadata dump was given)
--- interactions(user_id, position, item_id, timestamp, rating, tied, split)   one row a purchase
--- splits(user_id, history, train, valid, test)  one row a user: the split as lists and items
+-- interactions(user_id, position, item_id, timestamp, rating, tied, split)   one row per purchase
+-- splits(user_id, history, train, valid, test)  one row per user: the split as lists and items
 -- negatives(user_id, split, item_ids)         frozen candidates of validation and test
 -- explanations(user_id, item_id, split, feature, sentence)
 -- samples(sample_id, user_id, item_id, template_id, prompt, target, history, candidates,
 --         task, split, round)                 history where sequential, candidates where topn
--- templates(template_id, task, bare, text)    the wordings; validation and test take the bare ones
--- rejects(line_number, reason, line)          lines of the dump that are no reviews
+-- templates(template_id, task, bare, text)    the wordings; validation and test use the bare ones
+-- rejects(line_number, reason, line)          lines of the dump that are not reviews
 -- stages(stage, what, rows)                   row accounting; what is in, an outcome, or a reason
 --
--- A view that reads files is one statement that does nothing else: `podprep query` puts Arrow in
--- its place (see podprep/warehouse.py).
+-- A view that reads files is a statement of its own: `podprep query` puts Arrow in its place
+-- (see podprep/ask/warehouse.py).
 
 CREATE OR REPLACE VIEW users AS FROM read_parquet('catalog/users.parquet');
 CREATE OR REPLACE VIEW items AS FROM read_parquet('catalog/items.parquet');

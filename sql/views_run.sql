@@ -1,7 +1,7 @@
 -- The views over a run: a trained model, what it recommended, and how it learned; podprep puts
 -- the folder of the run before the paths. This file is the contract with podtrain, which writes:
 --
--- predictions/*.parquet   one row a user, method and rank
+-- predictions/*.parquet   one row per user, method and rank
 --     task     sequential, topn or explanation
 --     split    valid or test
 --     method   exact or beam, the two ways to decode; unseen, exact without what was bought
@@ -26,7 +26,7 @@
 --
 -- The prompt of a prediction: samples with the same task, split and user_id (and item_id, where
 -- it is an explanation) and round 0. Its history: splits with the same user_id. While a run has
--- not written a file, its view is the half above UNION ALL: no rows (see podprep/warehouse.py).
+-- not written a file, its view is the half above UNION ALL: no rows (see podprep/ask/warehouse.py).
 
 CREATE OR REPLACE VIEW predictions AS
 SELECT task, split, method, user_id, rank, item_id, score, text

@@ -83,7 +83,7 @@ def check_invariants(
     forms: dict[str, list[str]] = {}
     for feature, word, *_ in features:
         forms.setdefault(feature, []).append(word)
-    assert len({line for line, _, _ in found}) == len(found), "one row a review"
+    assert len({line for line, _, _ in found}) == len(found), "one row per review"
     for line, feature, sentence in found:
         assert sentence in (texts[line - 1] or "")
         assert sentence == sentence.strip()

@@ -24,7 +24,7 @@ LEXICON = pa.schema(
 
 
 def load_lexicon() -> pa.Table:
-    """Return one row a word: part of speech, opinion in percent, and its roles."""
+    """Return one row per word: part of speech, opinion in percent, and its roles."""
     body = b"".join(line for line in _data(WORDS).splitlines(True) if not line.startswith(b"#"))
     table = csv.read_csv(
         pa.BufferReader(body),

@@ -1,6 +1,6 @@
--- numbers: users and products are numbered 1, 2, ... without gaps, and each name stands once
+-- numbers: users and products are numbered 1, 2, ... without gaps, and each name occurs once
 --
--- grain: one row a fault.
+-- grain: one row per fault.
 
 WITH named AS (
     SELECT 'user' AS kind, user_id AS id, reviewer_id AS name FROM users
@@ -11,7 +11,7 @@ WITH named AS (
         count(*) OVER (PARTITION BY kind, name) AS names
     FROM named
 )
-SELECT format('{} {} stands where {} belongs', kind, coalesce(CAST(id AS VARCHAR), 'NULL'), place)
+SELECT format('{} {} is where {} should be', kind, coalesce(CAST(id AS VARCHAR), 'NULL'), place)
     AS fault
 FROM placed
 WHERE id IS DISTINCT FROM place

@@ -1,7 +1,7 @@
--- sequences: positions count 1, 2, ... in order of time, `tied` tells the truth, nothing repeats
+-- sequences: positions count 1, 2, ... in order of time, `tied` is right, nothing is repeated
 --
--- grain: one row a fault. A product stands twice in a sequence only where --duplicates all asked
--- for it. What an import did not know is NULL, and its order is its own.
+-- grain: one row per fault. A product occurs twice in a sequence only with --duplicates all.
+-- What an import did not know is NULL, and its order is that of the import.
 
 WITH placed AS (
     SELECT *, row_number() OVER w AS place,
@@ -9,7 +9,7 @@ WITH placed AS (
     FROM interactions
     WINDOW w AS (PARTITION BY user_id ORDER BY position)
 )
-SELECT format('user {} position {} stands where {} belongs', user_id, position, place) AS fault
+SELECT format('user {} position {} is where {} should be', user_id, position, place) AS fault
 FROM placed
 WHERE position IS DISTINCT FROM place
 UNION ALL
@@ -33,6 +33,6 @@ WHERE duplicates <> 'all'
 GROUP BY user_id, item_id
 HAVING count(*) > 1
 UNION ALL
-SELECT format('user {} item {} is in no catalogue', user_id, item_id)
+SELECT format('user {} item {} is not in the catalogue', user_id, item_id)
 FROM interactions
 WHERE user_id NOT IN (SELECT user_id FROM users) OR item_id NOT IN (SELECT item_id FROM items);

@@ -1,6 +1,6 @@
 -- core: every user and every product has at least --core purchases
 --
--- grain: one row a fault. An import has core 1 and may know products that nobody bought.
+-- grain: one row per fault. An import has core 1 and may have products that nobody bought.
 
 SELECT format('user {} has {} purchases', user_id, count(position)) AS fault
 FROM users LEFT JOIN interactions USING (user_id), options

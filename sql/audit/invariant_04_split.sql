@@ -1,6 +1,6 @@
--- split: the last purchase of three or more is the test, the one before the validation
+-- split: the last purchase of three or more is for test, the one before it for validation
 --
--- grain: one row a fault.
+-- grain: one row per fault.
 
 SELECT format('user {} position {} of {} is {}', user_id, position, length, split) AS fault
 FROM interactions JOIN sequences USING (user_id)

@@ -1,9 +1,9 @@
 -- order: numbers and ties follow the manifest's protocol and seed
 --
--- grain: one row a fault.
+-- grain: one row per fault.
 --   clean   users and products by keyed hash, purchases of the same time too;
 --   pod     products by first appearance along the users' sequences. (The order of users and of
---           ties is the dump's, which only verify --rebuild can see.)
+--           ties is that of the dump, which only verify --rebuild can check.)
 -- in: key(), see build/00_draws.sql. An import with a split of its own orders ties within it.
 
 WITH placed AS (
@@ -34,6 +34,6 @@ SELECT format('{} {} should have number {}', kind, id, place) AS fault
 FROM placed
 WHERE id <> place
 UNION ALL
-SELECT format('user {} position {} should stand earlier in its tie', user_id, position)
+SELECT format('user {} position {} should come earlier among its ties', user_id, position)
 FROM neighbours
 WHERE tie < before;

@@ -1,6 +1,6 @@
--- negatives: a frozen list a user and held-out split; products of the catalogue, distinct, not bought
+-- negatives: one frozen list per user and held-out split; distinct products that the user never bought
 --
--- grain: one row a fault. Drawn uniformly a list is full, as far as the catalogue allows; by
+-- grain: one row per fault. Drawn uniformly a list is full, as far as the catalogue allows; by
 -- popularity or by time there may be fewer to draw from. An import keeps the lists it came with.
 
 WITH lists AS (
@@ -23,7 +23,7 @@ WHERE item_ids IS NULL OR NOT due OR split NOT IN ('valid', 'test')
    OR NOT imported AND negative_sampling = 'uniform'
       AND len(item_ids) < least(negatives, catalogue - len(list_distinct(items)))
 UNION ALL
-SELECT format('user {} {}: item {} is in no catalogue', user_id, split, item_id)
+SELECT format('user {} {}: item {} is not in the catalogue', user_id, split, item_id)
 FROM (SELECT user_id, split, unnest(item_ids) AS item_id FROM negatives)
 WHERE item_id IS NULL OR item_id NOT IN (SELECT item_id FROM items)
 UNION ALL

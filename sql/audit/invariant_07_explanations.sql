@@ -1,6 +1,6 @@
 -- explanations: each belongs to a purchase; clean, to the split of that purchase
 --
--- grain: one row a fault.
+-- grain: one row per fault.
 
 WITH splits_of AS (
     SELECT user_id, item_id, list(split) AS splits FROM interactions GROUP BY user_id, item_id

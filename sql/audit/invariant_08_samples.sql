@@ -1,14 +1,14 @@
--- samples: as many as there must be of each task, split and round, each with a number of its own
+-- samples: the right number for each task, split and round, each with its own sample_id
 --
--- grain: one row a fault.
---   sequential    training: a sample a round and user with two training purchases;
---   topn          training: a sample a round and user with one;
---                 both, validation and test: one a user with something held out, round 0;
---   explanation   one an explanation (and round, in training).
+-- grain: one row per fault.
+--   sequential    training: one per round and user with at least two training purchases;
+--   topn          training: one per round and user with at least one;
+--                 both, validation and test: one per user with something held out, round 0;
+--   explanation   one per explanation (and round, in training).
 -- in: sample_id(), see build/00_draws.sql; the last ten digits of a sequential or top-N sample
 -- are the user.
 
-WITH due AS (
+WITH wanted AS (
     SELECT 'sequential' AS task, 'train' AS split, count(*) FILTER (WHERE train_length >= 2) AS n
     FROM sequences
     UNION ALL
@@ -22,17 +22,17 @@ WITH due AS (
     SELECT 'explanation', split, count(*) FROM explanations GROUP BY split
 ), expected AS (
     SELECT task, split, r AS round, n
-    FROM due, options, range(CASE split WHEN 'train' THEN rounds ELSE 1 END) AS numbered(r)
+    FROM wanted, options, range(CASE split WHEN 'train' THEN rounds ELSE 1 END) AS numbered(r)
     WHERE n > 0 AND list_contains(tasks, task)
 ), found AS (
     SELECT task, split, round, count(*) AS n FROM samples GROUP BY ALL
 )
-SELECT format('{} {} round {}: {} samples, {} are due', task, split, round,
+SELECT format('{} {} round {}: {} samples, {} expected', task, split, round,
         coalesce(found.n, 0), coalesce(expected.n, 0)) AS fault
 FROM found FULL JOIN expected USING (task, split, round)
 WHERE found.n IS DISTINCT FROM expected.n
 UNION ALL
-SELECT format('sample {} stands {} times', sample_id, count(*))
+SELECT format('sample {} occurs {} times', sample_id, count(*))
 FROM samples
 GROUP BY sample_id
 HAVING count(*) > 1 OR sample_id IS NULL

@@ -1,6 +1,6 @@
 -- explanation: the samples of each round are the explanations of the catalogue, word for word
 --
--- grain: one row a fault.
+-- grain: one row per fault.
 
 WITH catalogue AS (
     SELECT split, user_id, item_id, sentence, count(*) AS n FROM explanations GROUP BY ALL

@@ -1,6 +1,6 @@
--- prompts: every prompt is its template with the numbers put in; held-out ones the bare template
+-- prompts: every prompt is its template with ids filled in; held-out ones use the bare template
 --
--- grain: one row a fault.
+-- grain: one row per fault.
 
 SELECT format('sample {}: {}', sample_id, CASE
         WHEN text IS NULL THEN format('no template {} of {}', coalesce(template_id, 'NULL'), task)

@@ -1,15 +1,15 @@
--- numbering: the number of the product to guess follows from the numbers seen before
+-- numbering: the number of the held-out item follows from the numbers seen before
 --
 -- Products numbered by first appearance along the users' purchases, held-out ones included, get
 -- neighbouring numbers when they are neighbours in a sequence. Then `max+1`, the number after the
--- highest that the user has bought, and `last+1`, the number after the last one, hit the purchase
--- to guess, and a model that reads digits learns to count. (Published Beauty: .0441 by max+1.)
+-- highest that the user has bought, and `last+1`, the number after the last one, hit the held-out
+-- item, and a model that reads digits learns to count. (Published Beauty: .0441 by max+1.)
 --
--- grain: one row a split and figure. History: everything before the held-out purchase.
+-- grain: one row per split and figure. History: everything before the held-out purchase.
 -- The list [max+1, last+1] has one entry where both are the same.
--- threshold: numbers that say nothing hit once in as many products as there are, whatever the
--- history (exactly 1/items for either rule, over all numberings). The users who share a product
--- of the history and the product to guess hit or miss together, so the largest such group is the
+-- threshold: meaningless numbers hit once in as many products as there are, whatever the
+-- history (exactly 1/items for either guess, over all numberings). Users who share a product of
+-- the history and the held-out item hit or miss together, so the largest such group is the
 -- clump of the bound; beyond it chance comes once in a million.
 
 WITH held AS MATERIALIZED (
@@ -37,7 +37,7 @@ WITH held AS MATERIALIZED (
     FROM held
     GROUP BY split
 ), figures AS (
-    SELECT split, users, 1 AS place, 'max+1, HR@1' AS rule,
+    SELECT split, users, 1 AS place, 'max+1, HR@1' AS guess,
         first_hits AS total, users / items AS mean
     FROM counted
     UNION ALL
@@ -52,7 +52,7 @@ WITH held AS MATERIALIZED (
     SELECT *, least_count(mean, clump, users) AS least
     FROM figures JOIN groups USING (split), facts
 )
-SELECT split || ', ' || rule AS figure,
+SELECT split || ', ' || guess AS figure,
     'rate' AS unit,
     CASE WHEN items_numbered THEN total / users END AS value,
     mean / users AS chance,

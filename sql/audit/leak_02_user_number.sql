@@ -3,7 +3,7 @@
 -- Where both users and products are numbered by first appearance, early users have low products:
 -- `user_12` alone narrows the catalogue. The model reads both numbers.
 --
--- grain: one row a figure, the correlation over users of the user's number with
+-- grain: one row per figure, the correlation over users of the user's number with
 --   the mean number of the training purchases, and with the number of the test purchase.
 -- threshold: if user numbers say nothing, any order of the users is as likely as any other, and
 -- the correlation then has mean 0 and standard deviation 1 / sqrt(users - 1), exactly. Beyond

@@ -1,16 +1,16 @@
--- tie order: products of the same day stand in alphabetical order
+-- tie order: products of the same day are in alphabetical order
 --
 -- Times are often whole days and dumps are sorted by product code, so a stable sort by time leaves
--- the purchases of a day in the order of their codes. That order is no behaviour, but it makes the
+-- the purchases of a day in the order of their codes. That order is not behaviour, but it makes the
 -- next product easier to guess. (Published Beauty: 69.4% of neighbours ascend.)
 --
--- grain: one row a figure, the share of neighbours in a sequence whose codes ascend
+-- grain: one row per figure, the share of neighbours in a sequence whose codes ascend
 --   of all neighbours   where times are known, chance is a half for the tied ones and, for the
---                       others, what they do: time ordered them, and newer products have higher
+--                       others, their actual order: time ordered them, and newer products have higher
 --                       codes. Where times are not known chance is a half for all, and a leak is
 --                       ten points away from it, because of those newer products. (Measured on
 --                       real dumps without their ties: 49 to 50%.)
---   tied in time        where times are known. Nothing honest orders them: a half.
+--   tied in time        where times are known. Nothing but chance should order them: a half.
 -- threshold: five standard deviations of a fair coin for each pair, 5 / (2 sqrt(pairs)), and the
 -- ten points where times are not known. Pairs of the same product twice are left out.
 

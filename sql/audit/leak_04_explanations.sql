@@ -3,7 +3,7 @@
 -- Where explanations are split at random on their own, most held-out purchases of the other two
 -- tasks are fed to the joint model as "user_u item_i" in training: it has seen the answer.
 --
--- grain: one row a split, the share of held-out purchases whose (user, product) has a training
+-- grain: one row per split, the share of held-out purchases whose (user, product) has a training
 -- explanation. threshold: none; one is too many.
 
 WITH trained AS (

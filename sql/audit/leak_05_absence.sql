@@ -1,17 +1,17 @@
 -- absence: a user's held-out products are the only ones never shown as negatives
 --
 -- Training negatives that avoid the whole history, held-out purchases included, show a user every
--- product sooner or later but the ones bought and the ones to guess. The model learns the gap.
--- Negatives that avoid training purchases only may be a held-out product by chance; that is
--- right, and what this check counts.
+-- product sooner or later except those bought and those held out. The model learns the gap.
+-- Negatives that avoid only the training purchases may be a held-out item by chance, as they
+-- should; that is what this check counts.
 --
--- grain: one row a split, how often the held-out products stand among the user's own training
+-- grain: one row per split, how often held-out items are among the user's own training
 -- negatives, divided by how often they would if they were any product that the user never bought.
 -- That expectation is taken product by product from the users who never bought it, so it fits
 -- every way of drawing: uniform, by popularity, by time.
 -- threshold: a quarter of the expectation, and fewer than chance gives once in a million. Not
--- higher, because negatives that existed by the time of a purchase honestly hold fewer of the
--- products that came out later.
+-- higher, because negatives drawn from what existed at the time of a purchase rightly hold fewer of
+-- the products that came out later.
 
 WITH held AS MATERIALIZED (
     SELECT h.user_id, h.item_id, h.split

@@ -1,9 +1,9 @@
--- duplicates: the purchase to guess was already bought in an earlier split
+-- duplicates: the held-out item was bought before
 --
--- A second review of a product by the same user is no second purchase to predict; the answer
--- stands in the history, and was trained on.
+-- A second review of a product by the same user is not a second purchase to predict: the answer
+-- is in the history, and was trained on.
 --
--- grain: one row a split, the share of held-out purchases that the user made before.
+-- grain: one row per split, the share of held-out purchases that the user made before.
 -- threshold: none; one is too many.
 
 WITH held AS (

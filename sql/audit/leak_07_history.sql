@@ -1,10 +1,10 @@
--- history: the target of a sequential sample stands in its own history
+-- history: the target of a sequential sample is in its own history
 --
--- Then copying is enough, and a model that only copies looks good.
+-- Copying would be enough, and a model that only copies would look good.
 --
--- grain: one row a split, the share of sequential samples. threshold: none; one is too many.
+-- grain: one row per split, the share of sequential samples. threshold: none; one is too many.
 
-WITH asked AS (
+WITH checked AS (
     SELECT split, list_contains(history, item_id) AS inside
     FROM samples
     WHERE task = 'sequential'
@@ -20,7 +20,7 @@ SELECT c.split || ' histories that hold the target' AS figure,
          WHEN bool_or(inside) THEN 'LEAK'
          ELSE 'clean' END AS verdict,
     CASE WHEN count(inside) = 0 THEN 'no sequential samples here' END AS why
-FROM counted AS c LEFT JOIN asked USING (split)
+FROM counted AS c LEFT JOIN checked USING (split)
 GROUP BY c.split
 ORDER BY c.split;
 

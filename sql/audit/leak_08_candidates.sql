@@ -1,10 +1,10 @@
 -- candidates: a top-N sample offers its target twice, or not at all
 --
--- Offered twice the target is easier to hit, not at all it is impossible.
+-- A target offered twice is easier to hit, one not offered is impossible.
 --
--- grain: one row a split, the share of top-N samples. threshold: none; one is too many.
+-- grain: one row per split, the share of top-N samples. threshold: none; one is too many.
 
-WITH asked AS (
+WITH checked AS (
     SELECT split, len(list_filter(candidates, lambda c: c = item_id)) <> 1 AS wrong
     FROM samples
     WHERE task = 'topn'
@@ -20,7 +20,7 @@ SELECT c.split || ' lists without the target exactly once' AS figure,
          WHEN bool_or(wrong) THEN 'LEAK'
          ELSE 'clean' END AS verdict,
     CASE WHEN count(wrong) = 0 THEN 'no top-N samples here' END AS why
-FROM counted AS c LEFT JOIN asked USING (split)
+FROM counted AS c LEFT JOIN checked USING (split)
 GROUP BY c.split
 ORDER BY c.split;
 

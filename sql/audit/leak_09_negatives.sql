@@ -1,15 +1,15 @@
--- negatives: a list of negatives holds what the user bought, repeats itself, or is short
+-- negatives: a list of negatives contains purchases of the user, has repeats, or is short
 --
--- A bought product among the negatives may be the right answer, counted wrong. A repeated or a
--- missing one leaves fewer to beat: hits get easier.
+-- A bought product among the negatives may be the right answer, counted wrong. A repeated or
+-- missing one leaves fewer to beat, which makes hits easier.
 --
--- grain: one row a figure, the share of the frozen lists (validation and test) and of the
+-- grain: one row per figure, the share of the frozen lists (validation and test) and of the
 -- training lists. The full length is the one that most lists have; a small catalogue allows fewer,
--- and so do negatives by popularity or by time: then the length is not asked.
+-- and so do negatives by popularity or by time: then the length is not checked.
 -- Training lists only have to avoid training purchases (see the check of absence).
 -- threshold: none; one is too many.
 
-WITH own AS MATERIALIZED (
+WITH purchases AS MATERIALIZED (
     SELECT user_id, list_distinct(list(item_id)) AS bought,
         list_distinct(list(item_id) FILTER (WHERE split = 'train')) AS trained
     FROM interactions
@@ -19,10 +19,10 @@ WITH own AS MATERIALIZED (
         len(list_distinct(item_ids)) <> len(item_ids) AS repeated,
         len(item_ids) <> (SELECT mode(len(item_ids)) FROM negatives)
             AND len(item_ids) <> (SELECT count(*) FROM items) - len(bought) AS short
-    FROM negatives JOIN own USING (user_id)
+    FROM negatives JOIN purchases USING (user_id)
 ), training AS (
     SELECT list_has_any(list_filter(candidates, lambda c: c <> item_id), trained) AS wrong
-    FROM samples JOIN own USING (user_id)
+    FROM samples JOIN purchases USING (user_id)
     WHERE task = 'topn' AND split = 'train'
 ), figures AS (
     SELECT 1 AS place, 'frozen lists with a purchase of the user' AS figure,

@@ -1,13 +1,13 @@
 -- prompts: the text of a prompt gives its target away
 --
--- A sequential prompt must not name the product to guess, an explanation prompt must not hold the
+-- A sequential prompt must not name its held-out item, an explanation prompt must not contain the
 -- sentence to write. (An explanation prompt names its product, and a top-N prompt its candidates:
--- that is what they ask.)
+-- that is the question.)
 --
--- grain: one row a task, the share of all samples. Sentences of fewer than three words are left
--- out: they may stand in a template by chance. threshold: none; one is too many.
+-- grain: one row per task, the share of all samples. Sentences of fewer than three words are left
+-- out: they may be in a template by chance. threshold: none; one is too many.
 
-WITH asked AS (
+WITH checked AS (
     SELECT 'sequential' AS task,
         list_contains(regexp_extract_all(prompt, 'item_([0-9]+)', 1), target) AS named
     FROM samples
@@ -26,7 +26,7 @@ SELECT t.task || ' prompts that name the target' AS figure,
          WHEN bool_or(named) THEN 'LEAK'
          ELSE 'clean' END AS verdict,
     CASE WHEN count(named) = 0 THEN 'no ' || t.task || ' samples here' END AS why
-FROM (SELECT unnest(['sequential', 'explanation']) AS task) AS t LEFT JOIN asked USING (task)
+FROM (SELECT unnest(['sequential', 'explanation']) AS task) AS t LEFT JOIN checked USING (task)
 GROUP BY t.task
 ORDER BY t.task DESC;
 

@@ -1,10 +1,10 @@
--- training: held-out purchases stand in training samples
+-- training: held-out purchases are in training samples
 --
 -- A validation or test purchase must be in no training sample of its user, of any task: not as
 -- target, not in a history, not as the product explained. (As a negative of a top-N sample it may
 -- occur: excluding it there is the leak, see the check of absence.)
 --
--- grain: one row a task, the share of held-out purchases that its training samples hold.
+-- grain: one row per task, the share of held-out purchases that its training samples contain.
 -- threshold: none; one is too many.
 
 WITH held AS MATERIALIZED (

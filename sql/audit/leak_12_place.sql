@@ -1,8 +1,8 @@
--- place: the target stands at a favourite place among the candidates
+-- place: the target is at some places of the candidates more often than at others
 --
--- Then the place is the answer: a list that is shuffled badly, or a target appended at the end.
+-- The place would be the answer: a badly shuffled list, or a target appended at the end.
 --
--- grain: one row a split, the share of top-N samples whose target stands at the most frequent
+-- grain: one row per split, the share of top-N samples whose target is at the most frequent
 -- place; of the lists of the most frequent length.
 -- threshold: every place is as likely; what chance gives once in a million for any of them.
 

@@ -1,6 +1,6 @@
--- sequences: one row a user, the purchases as a list.   key: user_id
+-- sequences: one row per user, the purchases as a list.   key: user_id
 --
--- What several invariants ask of the catalogue, made once.
+-- What several invariants need of the catalogue, computed once.
 
 CREATE TABLE sequences AS
 SELECT user_id,

@@ -1,11 +1,11 @@
--- parsed: one row a line of the dump.   key: line_number
+-- parsed: one row per line of the dump.   key: line_number
 --
 -- Reads the 2014, 2018 and 2023 releases by the names of their keys, line by line:
 --   2014, 2018   reviewerID  asin          overall  unixReviewTime (s)   reviewText
 --   2023         user_id     parent_asin   rating   timestamp (ms)       text
--- `reason` says why a line is no review; it is NULL for a good one, and `line` is kept only
--- where it is not. Types are checked, not coerced: a rating in quotes is no number.
--- in: lines(line_number, line, problem), the text and what the reader already found wrong.
+-- `reason` says why a line is not a review; it is NULL for a good line, and `line` is kept only
+-- for the others. Types are checked, not coerced: a rating in quotes is not a number.
+-- in: lines(line_number, line, problem), the text and what the reader found wrong with it.
 
 CREATE TABLE parsed AS
 WITH valid AS (

@@ -1,4 +1,4 @@
--- rejects: one row a line that is no review, kept aside whole.   key: line_number
+-- rejects: one row per line that is not a review, kept whole.   key: line_number
 -- parsed rows with a reason are not used again.
 
 CREATE TABLE rejects AS

@@ -1,9 +1,9 @@
--- purchases: one row a user and product (with --duplicates all: one a review).
+-- purchases: one row per user and product (with --duplicates all: per review).
 -- key: line_number
 --
--- A second review of a product by the same user is no second purchase to predict: it would put
+-- A second review of a product by the same user is not a second purchase to predict: it would put
 -- the target into the history. `first` keeps the earliest, `last` the latest; among reviews of
--- the same time the one that stands first (last) in the dump. `all` keeps every review, as the
+-- the same time the first (last) of the dump. `all` keeps every review, as the
 -- published preprocessing does.
 
 CREATE TABLE purchases AS

@@ -1,8 +1,8 @@
--- ordered: one row a purchase, placed in its user's sequence.   key: (reviewer_id, position)
+-- ordered: one row per purchase, placed in its user's sequence.   key: (reviewer_id, position)
 --
 -- position counts from 1 in order of time. Times are often whole days, so many neighbours are
--- tied; what then decides is
---   clean   a keyed hash of (user, product): no order that a model could learn;
+-- tied, and are ordered by
+--   clean   a keyed hash of (user, product): an order that no model can learn;
 --   pod     the order of the dump, which is sorted by product code and so leaks an alphabetical
 --           order into the sequences.
 -- tied: a neighbour in the sequence has the same time.

@@ -1,7 +1,7 @@
--- users: one row a user.      key: user_id (1, 2, ...), reviewer_id
--- items: one row a product.   key: item_id (1, 2, ...), asin
+-- users: one row per user.    key: user_id (1, 2, ...), reviewer_id
+-- items: one row per product.   key: item_id (1, 2, ...), asin
 --
---   clean   by keyed hash: the number says nothing;
+--   clean   by keyed hash: the number means nothing;
 --   pod     users by first appearance in the dump, products by first appearance along the users'
 --           sequences, test purchase included: neighbours in a sequence get neighbouring numbers,
 --           which is the numbering leak.
@@ -12,7 +12,7 @@ SELECT CAST(row_number() OVER (
                       THEN key('user', reviewer_id, NULL) END, first_line) AS INTEGER) AS user_id,
     reviewer_id
 FROM (
-    -- the first appearance counts over the whole dump, also where the k-core dropped that line
+    -- the first appearance counts over the whole dump, even if the k-core dropped that line
     SELECT reviewer_id, min(line_number) AS first_line
     FROM parsed
     WHERE reason IS NULL AND reviewer_id IN (SELECT reviewer_id FROM ordered)

@@ -1,4 +1,4 @@
--- metadata: one row a product of the catalogue that the metadata dump describes.   key: asin
+-- metadata: one row per product of the catalogue that the metadata dump describes.   key: asin
 --
 -- in: metadata_lines(line_number, line, problem), of products of the catalogue, others counted
 --     as `skipped`; items(item_id, asin)

@@ -1,9 +1,9 @@
--- interactions: one row a purchase, in order.   key: (user_id, position)
--- sequences:    one row a user.                 key: user_id
+-- interactions: one row per purchase, in order.   key: (user_id, position)
+-- sequences:    one row per user.               key: user_id
 --
--- Leave one out, the same split for every task: a user's last purchase is the test, the one
--- before it the validation, the rest is for training. A user with fewer than three purchases
--- only trains. line_number leads back to the dump and stays inside the build.
+-- Leave one out, the same split for every task: a user's last purchase is for test, the
+-- one before it for validation, the rest for training. A user with fewer than three purchases is
+-- only trained on. line_number leads back to the dump and stays inside the build.
 
 CREATE TABLE interactions AS
 SELECT user_id, position, item_id, epoch_ms(time_ms) AS timestamp, rating, tied,

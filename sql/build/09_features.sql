@@ -1,5 +1,5 @@
--- features:   one row a surface form of a product feature.        key: word
--- dictionary: one row a word that matters to an explanation.      key: word
+-- features:   one row per surface form of a product feature.      key: word
+-- dictionary: one row per word that matters to an explanation.    key: word
 --
 -- in: reviews(line_number, text), text may be NULL or empty; lexicon(word, tag, polarity,
 --     subjectivity, and a boolean a role), see podprep/data/feature_words.toml
@@ -10,17 +10,17 @@
 --     than after subjects and auxiliaries (the strap, not: to strap);
 --   enough of the sampled reviews mention it, counting its plural with it;
 --   people judge it: "the lid is loose", "a loose lid" or "love the lid" make a fair share of
---     its mentions. This drops the nouns that only set the scene;
---   it is no name: mostly in lower case within sentences;
+--     its mentions. This drops nouns that only set the scene;
+--   it is not a name: mostly in lower case within sentences;
 --   it is not generic (thing, day, husband), by our list.
--- reviews is in how many sampled reviews the feature stands, opinions how many of its mentions
--- are judged; plural and singular are added up. Everything is counted in integers over at most
+-- reviews: how many sampled reviews mention the feature; opinions: how many of its mentions are
+-- judged; plural and singular are added up. Everything is counted in integers over at most
 -- about 10,000 reviews, spread evenly over the dump: no random choice, no sum that depends on the
 -- order of rows, bounded cost. Measured on 198,000 reviews: of the first 50 features that 100,000
 -- reviews give, 10,000 give all, of the first 100 all but 7; 5,000 all but 13.
 
 -- A text cut into sentences, in order; pieces in between may be headings and fragments. Every
--- piece stands in the text as it is. A sentence ends at . ! ? and a space, at a line break, and
+-- piece is part of the text as it is. A sentence ends at . ! ? and a space, at a line break, and
 -- before a capital even where the space is missing ("affordable.I did"); dots (...) end one
 -- only before a capital.
 CREATE OR REPLACE MACRO sentences_of(text) AS
@@ -35,8 +35,8 @@ CREATE OR REPLACE MACRO words_of(sentence) AS
         '’', ''''), ',', ' , '), '.', ' . '), '!', ' ! '), ':', ' : '), ';', ' ; '), '  ', ' '),
         ' ');
 
--- What the small words and the adjectives are; every column is 0 or 1. An adjective tells an
--- opinion when the lexicon gives it a polarity or calls it subjective, when it is a comparative, or
+-- What the small words and the adjectives are; every column is 0 or 1. An adjective expresses
+-- an opinion when the lexicon gives it a polarity or calls it subjective, when it is a comparative, or
 -- when it is built like one (greas-y, dur-able).
 CREATE OR REPLACE TEMP TABLE grammar AS
 SELECT *

@@ -1,9 +1,9 @@
--- sentences: one row a purchase that the sentiment file explains.   key: line_number
+-- sentences: one row per purchase that the sentiment file explains.   key: line_number
 --
 -- in: sentiment(record, reviewer_id, asin, feature, sentence), extracted by another tool;
---     unusable(record, reason), what of the file could not be used
--- Runs instead of 09 and 10 where --sentiment was given. Of several explanations of a purchase
--- the first in the file counts.
+--     unusable(record, reason), what in the file could not be used
+-- Runs instead of 09 and 10 where --sentiment was given. The first explanation of a purchase in the
+-- file counts.
 
 INSERT INTO sentences
 SELECT line_number, feature, sentence

@@ -1,11 +1,11 @@
--- explanations: one row a purchase whose review explains it.   key: (split, number)
+-- explanations: one row per purchase whose review explains it.   key: (split, number)
 --
 -- in: sentences(line_number, feature, sentence)
 --
 --   clean   an explanation belongs to the split of its purchase, so that no validation or test
 --           purchase is ever trained on, by any task;
---   pod     eight, one and one of ten at random, whatever the other tasks hold out, which trains
---           on about four of five test purchases.
+--   pod     8:1:1 at random, whatever the other tasks hold out, which trains on about four of
+--           five test purchases.
 -- number counts from 1 within a split, in order of user and position.
 
 CREATE TABLE explanations AS
@@ -21,7 +21,7 @@ SELECT row_number() OVER (PARTITION BY split ORDER BY user_id, position) AS numb
 FROM divided
 ORDER BY split, number;
 
--- nothing was searched, and there is nothing to account for, where the task was not asked for
+-- without the task nothing was searched, and there is nothing to account for
 INSERT INTO stages
 FROM (
     SELECT 'explain', 'in', count(*) FROM interactions

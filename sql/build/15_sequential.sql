@@ -1,13 +1,13 @@
--- One part of the sequential task: the history so far, what comes next?   key: sample_id
+-- One part of the sequential task: given the history so far, what comes next?   key: sample_id
 --
 -- in: part(split, round, first_row, last_row), rows being user_id
 --
--- train   one segment a user and round, as the published loop draws it (start uniform over all
+-- train   one segment per user and round, as the published loop draws it (start uniform over all
 --         but the last training purchase, end uniform after the start): the last item of the
 --         segment is the target, at most `history` before it are the history. Users with fewer
 --         than two training purchases have no segment.
 -- valid, test   the target is the held-out purchase, the history the last `history` before it;
---         only the bare template, because at inference the prompt vectors stand for the words.
+--         only the bare template, because at inference the soft prompt stands for the words.
 
 WITH drawn_segment AS (
     SELECT user_id, split, round, items, length, train_length, history AS longest,

@@ -1,5 +1,5 @@
--- given:   one row a line of `user item item ...`, of any codes.                  key: line_number
--- ordered: one row a purchase, in the order in which the line has it.   key: (reviewer_id, position)
+-- given:   one row per line of `user item item ...`, of any codes.                key: line_number
+-- ordered: one row per purchase, in the order in which the line has it.   key: (reviewer_id, position)
 -- users, items: codes that are distinct numbers are the ids, others are numbered by first
 --     appearance.                                                       key: user_id; item_id
 --

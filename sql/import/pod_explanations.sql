@@ -1,4 +1,4 @@
--- explanations: one row an entry of explanation.json about a purchase.   key: (split, number)
+-- explanations: one row per entry of explanation.json about a purchase.   key: (split, number)
 --
 -- in: told(entry, split, user, item, feature, sentence); interactions
 -- Their split stays as it is, whatever the other tasks hold out. Entries that name no purchase, or

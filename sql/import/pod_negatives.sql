@@ -2,8 +2,8 @@
 -- bad_negatives:   lines of negative.txt that the import stops at.                  key: line_number
 --
 -- in: lines(line_number, line, problem); items; sequences
--- A candidate that the user bought, or that stands there twice, would break the invariant that
--- candidates are strangers: it is dropped and counted.
+-- A candidate that the user bought, or that is listed twice, would break the invariant of
+-- distinct candidates that were not bought: it is dropped and counted.
 
 CREATE TABLE listed AS
 WITH numbered AS (

@@ -1,10 +1,10 @@
--- given:   one row a line of sequential.txt, `user item item ...`, all numbers.   key: line_number
--- ordered: one row a purchase, in the order in which the line has it.   key: (reviewer_id, position)
+-- given:   one row per line of sequential.txt, `user item item ...`, all numbers.   key: line_number
+-- ordered: one row per purchase, in the order in which the line has it.   key: (reviewer_id, position)
 -- users, items: the names of datamaps.json, else the numbers as names.  key: user_id; item_id
 --
 -- in: lines(line_number, line, problem); names(kind user|item, number, name), empty where the
 --     folder has no datamaps.json
--- The layout has no times and no ratings: those stay NULL, and so does `tied`, which no one knows.
+-- The layout has no times and no ratings: those stay NULL, and so does `tied`.
 -- given.reason says what is wrong with a line; the import stops at the first.
 
 CREATE TABLE given AS
@@ -22,7 +22,7 @@ SELECT line_number, numbers[1] AS user_id, numbers[2:] AS items,
         WHEN numbers IS NULL THEN 'is no ''user item item ...'' of numbers'
         WHEN len(numbers) < 2 THEN 'has a user and no item'
         WHEN list_contains(numbers, 0) THEN 'has the number 0; numbers count from 1'
-        -- a slip of the keys, not so many items that no one bought
+        -- a typing error rather than a catalogue of items that nobody bought
         WHEN list_max(numbers) > 1000 + 100 * sum(len(numbers)) OVER ()
             THEN 'has the number ' || list_max(numbers) || ', far beyond what else is there'
         WHEN row_number() OVER (PARTITION BY numbers[1] ORDER BY line_number) > 1

@@ -1,8 +1,8 @@
--- metadata: one row a product of the catalogue that NAME.item describes.   key: asin
+-- metadata: one row per product of the catalogue that NAME.item describes.   key: asin
 --
 -- in: lines(line_number, line, problem); columns, one row: at which place of a line stand item,
 --     title, brand and categories (NULL where the file has none); items
--- Categories are parted by spaces; a no-break space stands for a space within one.
+-- Categories are separated by spaces; a no-break space stands for a space within one.
 
 CREATE TABLE cut AS
 SELECT line_number, problem, string_split(rtrim(line, E'\r\n'), chr(9)) AS f

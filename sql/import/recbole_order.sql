@@ -1,7 +1,7 @@
--- ordered: one row a purchase, placed in its user's sequence.   key: (reviewer_id, position)
+-- ordered: one row per purchase, placed in its user's sequence.   key: (reviewer_id, position)
 --
--- As build/05_order.sql, but that a split that came with the files goes before the time, and that
--- purchases without any time keep the order of the file.
+-- As build/05_order.sql, except that a split that came with the files goes before the time, and
+-- that purchases without times keep the order of the file.
 
 CREATE TABLE ordered AS
 SELECT line_number, reviewer_id, asin, rating, time_ms,

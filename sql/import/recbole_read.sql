@@ -1,11 +1,11 @@
--- parsed: one row a line of RecBole's interaction files.   key: line_number
+-- parsed: one row per line of RecBole's interaction files.   key: line_number
 --
 -- in: lines(line_number, line, problem, file, given_split); columns, one row: at which place of a
 --     line, from 1, stand user, item, rating and time (NULL where the file has none), and how many
 --     places a line has
 -- line_number counts on over the files: file * 2^40 + line. given_split is NULL for NAME.inter, and
--- the part of the benchmark files otherwise. Times are seconds, or milliseconds where the largest
--- could be no second (beyond the year 5000).
+-- the part of the benchmark files otherwise. Times are seconds, or milliseconds where the
+-- largest cannot be in seconds (beyond the year 5000).
 
 CREATE MACRO token(s) AS
     nullif(trim(CASE WHEN starts_with(s, '"') AND ends_with(s, '"') AND length(s) > 1

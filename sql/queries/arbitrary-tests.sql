@@ -1,5 +1,5 @@
 -- Which users' test item is one of several bought at the same time?
--- One row a user whose split the tie policy decided, not the time: every item of at_once could be
+-- One row per user whose split the tie policy decided, not the time: every item of at_once could be
 -- the test item as well. share_of_users is how many such users there are, the same in each row.
 
 WITH last_times AS (

@@ -1,5 +1,5 @@
 -- Where do beam search and exact scoring of a run differ?
--- One row a task, split and user for whom the first ten differ, the earliest difference first.
+-- One row per task, split and user for whom the first ten differ, the earliest difference first.
 -- target_beam and target_exact are the ranks of the held-out item, NULL where it is not found.
 
 WITH lists AS (

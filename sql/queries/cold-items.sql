@@ -1,6 +1,6 @@
 -- Which items were never bought in training?
--- One row an item that a model can only have met as a negative; valid and test count the users
--- who are to be recommended it all the same.
+-- One row per item that a model has seen as a negative only; valid and test count the users
+-- to whom it should be recommended all the same.
 
 SELECT items.*,
     count(*) FILTER (WHERE split = 'valid') AS valid,

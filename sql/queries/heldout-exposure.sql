@@ -1,12 +1,12 @@
 -- Do training negatives avoid the user's own validation and test items?
--- One row a held-out split. ratio near 1: a held-out item is a negative as often as chance has it;
+-- One row per held-out split. ratio near 1: a held-out item is a negative as often as by chance;
 -- 0: it never is, and a model can learn the answer from what is missing (the published way).
 
 WITH drawn AS (
     SELECT user_id, candidates, len(candidates) - 1 AS negatives
     FROM samples
     WHERE task = 'topn' AND split = 'train'
-), own AS (
+), purchases AS (
     SELECT user_id, count(DISTINCT item_id) AS own
     FROM interactions WHERE split = 'train'
     GROUP BY user_id
@@ -23,6 +23,6 @@ SELECT split,
     count(*) FILTER (WHERE list_contains(candidates, item_id)) AS times,
     sum(negatives / ((SELECT count(*) FROM items) - own)) AS expected,
     times / expected AS ratio
-FROM held_out JOIN drawn USING (user_id) JOIN own USING (user_id)
+FROM held_out JOIN drawn USING (user_id) JOIN purchases USING (user_id)
 GROUP BY split
 ORDER BY split DESC;

@@ -1,5 +1,5 @@
 -- How many purchases do users have?
--- One row a length, which counts the validation and the test purchase.
+-- One row per length, which counts the validation and the test purchase.
 
 SELECT length,
     count(*) AS users,

@@ -1,5 +1,5 @@
 -- Does a run do better for users with more training purchases?
--- One row a task, split, method and length class. hit@10: the held-out item is among the first
+-- One row per task, split, method and length class. hit@10: the held-out item is among the first
 -- ten; ndcg@10: the earlier the better. Text that names no item is a miss.
 
 WITH answers AS (

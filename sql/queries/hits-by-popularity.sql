@@ -1,5 +1,5 @@
 -- Does a run only find popular items?
--- One row a task, split, method and popularity class of the held-out item, which goes by the
+-- One row per task, split, method and popularity class of the held-out item, which goes by the
 -- purchases in training. hit@10 and ndcg@10 as in hits-by-history-length.
 
 WITH answers AS (

@@ -1,5 +1,5 @@
 -- How often is each item a training negative, against chance?
--- One row an item, those furthest from chance first. expected is what uniform sampling gives: a
+-- One row per item, those furthest from chance first. expected is what uniform sampling gives: a
 -- sample draws its negatives from the items that its user has not bought in training (so popular
 -- items come up less). deviations is (times - expected) in standard deviations; within 4 is
 -- chance. Other sampling (by popularity, by time, --compat pod) is meant to differ.

@@ -1,5 +1,5 @@
 -- What does one user look like in every task?
--- One row a sample of the user: --param user=12, or in another client SET VARIABLE user = 12.
+-- One row per sample of the user: --param user=12, or in another client SET VARIABLE user = 12.
 
 SELECT task, split, round, template_id, prompt, target
 FROM samples

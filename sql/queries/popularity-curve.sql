@@ -1,5 +1,5 @@
--- How much of what is bought are the most popular items?
--- One row a twentieth of the catalogue, the most popular first, by purchases in training.
+-- What share of the purchases goes to the most popular items?
+-- One row per twentieth of the catalogue, the most popular first, by purchases in training.
 
 WITH bought AS (
     SELECT item_id, count(i.item_id) AS purchases

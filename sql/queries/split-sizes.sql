@@ -1,5 +1,5 @@
 -- How large are the splits?
--- One row a split.
+-- One row per split.
 
 SELECT split,
     count(*) AS purchases,

@@ -1,5 +1,5 @@
 -- How often is each template used?
--- One row a template; share is its part of the training samples of its task. Validation and test
+-- One row per template; share is its part of the training samples of its task. Validation and test
 -- take the bare ones only.
 
 SELECT t.task, t.template_id, t.bare,

@@ -1,6 +1,6 @@
 -- How many purchases have the same time as another of their user?
--- One row a number of purchases at the same time, 1 being those that stand alone. Times are often
--- whole days, and what the order within one is, the dump does not say.
+-- One row per number of purchases at the same time, 1 being untied. Times are often whole days,
+-- and the dump does not say in which order a day's purchases were made.
 
 WITH at_once AS (
     SELECT user_id, timestamp, count(*) AS purchases_at_once

@@ -1,6 +1,6 @@
 -- Which users does a run serve worst?
--- One row a user with a test item that no task and method has among its first ten, those with the
--- most training purchases first: here a model had most to go by. first_choices is what came first.
+-- One row per user with a test item that no task and method has among its first ten, those with the
+-- most training purchases first: there a model had most to go by. first_choices: what was ranked first.
 
 WITH answers AS (
     SELECT p.user_id, i.item_id AS test_item, p.task, p.method,

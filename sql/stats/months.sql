@@ -1,4 +1,4 @@
--- One row a month between the first purchase and the last: purchases by split.
+-- One row per month between the first purchase and the last: purchases by split.
 -- Empty where no times are known; a month without a purchase has zeros.
 
 WITH bounds AS (

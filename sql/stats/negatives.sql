@@ -1,4 +1,4 @@
--- One row a tenth of the items, from the least bought in training to the most: what share of the
+-- One row per tenth of the items, from the least bought in training to the most: what share of the
 -- test candidates and of the test purchases lies in it. Uniform negatives put a tenth in each.
 
 WITH bought AS (

@@ -1,4 +1,4 @@
--- One row a rank of items by purchases, the most bought first: how many purchases it has, and what
+-- One row per rank of items by purchases, the most bought first: how many purchases it has, and what
 -- share of all purchases it and those before it have together.
 -- Ranks are thinned to some thirty a power of ten, which is as fine as a picture shows.
 

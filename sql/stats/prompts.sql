@@ -1,4 +1,4 @@
--- One row a task and length of prompt in words: how many samples have it, and the characters of
+-- One row per task and length of prompt in words: how many samples have it, and the characters of
 -- these prompts (fewest, all, most).
 -- Words are what spaces part, as `item_12` is. The first round only: the others are draws alike.
 

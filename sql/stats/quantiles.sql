@@ -1,4 +1,4 @@
--- One row a quantile of the items by purchases: so many purchases has an item there.
+-- One row per quantile of the items by purchases: how many purchases the item there has.
 
 WITH bought AS (
     SELECT count(user_id) AS purchases

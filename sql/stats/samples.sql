@@ -1,4 +1,4 @@
--- One row a task and split: rounds, samples and users of the samples.
+-- One row per task and split: rounds, samples and users of the samples.
 
 SELECT task, split, count(DISTINCT round) AS rounds, count(*) AS samples,
     count(DISTINCT user_id) AS users

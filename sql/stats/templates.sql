@@ -1,4 +1,4 @@
--- One row a template and kind of split: how many samples use it.
+-- One row per template and kind of split: how many samples use it.
 -- Training draws templates alike; validation and test use the bare one only.
 
 SELECT task, template_id, count(*) FILTER (WHERE split = 'train') AS train,

@@ -1,5 +1,5 @@
--- One row a size of tie: how many purchases share their time with so many others of their user,
--- themselves counted (1 is no tie; the last row is 6 and more).
+-- One row per size of tie: how many purchases are in a tie of that size (1 is no tie; the last row is
+-- 6 and more).
 -- Empty where no times are known.
 
 SELECT least(size, 6) AS size, CAST(sum(size) AS BIGINT) AS purchases

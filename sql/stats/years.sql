@@ -1,4 +1,4 @@
--- One row a year with purchases: purchases, users and items of that year.
+-- One row per year with purchases: purchases, users and items of that year.
 -- Empty where no times are known.
 
 SELECT year(timestamp) AS year, count(*) AS purchases,
