@@ -92,11 +92,11 @@ def make_config(given: dict[str, Any], file: Path | None = None) -> RunConfig:
     """
     read = read_options_file(file) if file else {}
     values = {**read, **{name: value for name, value in given.items() if value is not None}}
-    model = values.get("model", "pod")
-    if not isinstance(model, str):
-        raise PodError(f"{file}: model = {model!r} is not a text")
-    own = entry(model).load_options() if entry(model).trained else Options
     shared = {f.name: f for f in dataclasses.fields(TrainConfig)}
+    source = str(file) if file else "options"
+    model = values.get("model", "pod")
+    check_types(source, {"model": model}, shared)
+    own = entry(model).load_options() if entry(model).trained else Options
     special = {f.name: f for f in dataclasses.fields(own)}
     for name in values:
         if name not in shared | special:
@@ -105,7 +105,7 @@ def make_config(given: dict[str, Any], file: Path | None = None) -> RunConfig:
                 f"{where}{model} has no option {name}; its own: {', '.join(special) or 'none'}; "
                 f"of every model: {', '.join(shared)}"
             )
-    check_types(str(file) if file else "options", values, shared | special)
+    check_types(source, values, shared | special)
     defaults = getattr(own, "SHARED_DEFAULTS", {})
     return RunConfig(
         shared=TrainConfig(**{**defaults, **{k: v for k, v in values.items() if k in shared}}),

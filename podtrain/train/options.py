@@ -66,10 +66,16 @@ def check_types(where: str, values: dict[str, Any], fields: dict[str, "Field[Any
         )
         wrong = isinstance(value, bool) and wanted is not bool
         if value is not None and (wrong or not isinstance(value, allowed)):
-            raise PodError(f"{where}: {name} = {value!r} is not a {_WORDS[wanted]}")
+            raise PodError(f"{where}: {name} = {value!r} is not {_WORDS[wanted]}")
 
 
-_WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text", tuple: "list"}
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    tuple: "a list",
+}
 
 
 def option_type(field: "Field[Any]") -> type:
