@@ -1,4 +1,4 @@
-"""DuckDB as the build uses it: the files of sql/, bounded memory, errors in one line."""
+"""DuckDB as the build uses it: the files of sql/, bounded memory, one-line errors."""
 
 import errno
 import os
@@ -19,12 +19,12 @@ import pyarrow as pa
 
 from podprep.contract.errors import PodError
 
-# What Python, pyarrow and one part in each thread's hands take beside DuckDB's own buffers
+# What Python, pyarrow and one part per thread take beside DuckDB's own buffers
 # (measured: see bench/). Of more memory it is a fifth: what DuckDB counts as freed is not all
 # given back, and 20 million reviews took 640 MB beside the 3,840 MB that it was given.
 BESIDE_DUCKDB = 256 << 20
 
-# called with the stage at work, its steps done and its steps in all (0 where not known)
+# called with the stage at work, its steps done and its steps in all (0 if unknown)
 Progress = Callable[[str, int, int], None]
 
 Job = TypeVar("Job")
@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What a build may use: it changes how long the build takes, never a byte of the result."""
+    """What a build may use: it decides how long a build takes, never a byte of it."""
 
     threads: int
     memory: int  # bytes, the whole process
@@ -46,7 +46,7 @@ class Machine:
 
     @classmethod
     def of(cls, threads: int | None, memory: str | None) -> "Machine":
-        """Return what the options say: by default a thread a core, three quarters of the memory.
+        """Return what the options say; by default all cores and three quarters of the memory.
 
         Errors: `PodError` for a size other than such as 512MB or 2GB.
         """
@@ -103,7 +103,7 @@ def read_stream(
 ) -> None:
     """Run `query` with the view `name` over a stream of batches, which can be read once.
 
-    An error of the stream comes out as itself; DuckDB would bury it in one of its own.
+    An error of the stream is raised as it is; DuckDB would wrap it in its own.
     """
     failure: list[BaseException] = []
 
@@ -131,10 +131,10 @@ def run_parallel(
     work: Callable[[duckdb.DuckDBPyConnection, Job], Result],
     jobs: Iterable[Job],
 ) -> Iterator[Result]:
-    """Yield `work(cursor, job)` in the order of the jobs, each with a cursor of its own.
+    """Yield `work(cursor, job)` in the order of the jobs, each with its own cursor.
 
     Many small queries side by side, because DuckDB splits a query over threads by row groups of
-    122,880 rows and a part has fewer. Few results wait at a time: what is yielded is let go.
+    122,880 rows and a part has fewer. Few results wait at a time.
     """
 
     def run(job: Job) -> Result:
@@ -156,7 +156,7 @@ def run_parallel(
 
 @contextmanager
 def one_line_errors(out: Path, machine: Machine) -> Iterator[None]:
-    """Turn what the disk and the memory refuse into a `PodError` that says what to do."""
+    """Turn a full disk or memory into a `PodError` that says what to do."""
     try:
         yield
     except duckdb.OutOfMemoryException:

@@ -338,7 +338,7 @@ BAD_FOLDERS: dict[str, tuple[dict[str, str], str]] = {
     ),
     "no JSON": (
         {"sequential.txt": "1 2", "explanation.json": "{"},
-        "explanation.json, line 1 is no JSON",
+        "explanation.json, line 1 is not JSON",
     ),
     "no user": (
         {"sequential.txt": "1 2", "explanation.json": '{"train": [{"item": 2}]}'},

@@ -97,7 +97,6 @@ ERRORS = {
     ),
     "another dataset": (["build", "--dataset", "sample", "--seed", "9"], "--force"),
     "show nothing": (["show", "nowhere"], "not a dataset"),
-    "show no split": (["show", "shards", "--split", "dev"], "--split dev"),
     "export nothing": (["export", "nowhere", "--format", "pod", "--to", "x"], "not a dataset"),
     "export into a file": (
         ["export", "shards", "--format", "pod", "--to", "data/sample.json.gz"],
@@ -115,6 +114,12 @@ def test_what_a_user_did_is_one_line(sample: Path, name: str) -> None:
     assert done.stderr.count("\n") == 1
     assert words in done.stderr
     assert sorted(p.name for p in sample.iterdir()) == before
+
+
+def test_an_unknown_split_is_one_line_with_the_choices(sample: Path) -> None:
+    done = podprep("show", "shards", "--split", "tset", cwd=sample, code=2)
+    assert "'tset' is not one of 'train', 'valid', 'test'" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("delay", [0.4, 0.6, 0.8, 1.0])

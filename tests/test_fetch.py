@@ -262,7 +262,7 @@ def test_a_wrong_checksum_is_named_and_removed(remote: Remote, path: Path) -> No
 
 def test_a_web_page_is_no_dump(remote: Remote, path: Path) -> None:
     remote.body = b"<html>moved</html>"
-    assert "no gzip file" in broken(remote, path.with_name("dump.gz"))
+    assert "not a gzip file" in broken(remote, path.with_name("dump.gz"))
     assert left(path) == []
     remote.body = gzip.compress(b"{}")
     assert download(remote.url, path.with_name("dump.gz")).read_bytes() == remote.body

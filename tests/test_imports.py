@@ -199,7 +199,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "unnamed user": ({"sequential.txt": "1 2\n2 1\n", "datamaps.json": NAMES}, "line 2 has user 2"),
     "unnamed item": ({"sequential.txt": "1 2 3\n", "datamaps.json": NAMES}, "line 1 has item 3"),
     "blank": ({"sequential.txt": "\n \n"}, "has no line of purchases"),
-    "no JSON": ({"datamaps.json": "{\n{"}, r"datamaps.json, line 2 is no JSON"),
+    "no JSON": ({"datamaps.json": "{\n{"}, r"datamaps.json, line 2 is not JSON"),
     "no maps": ({"datamaps.json": {"id2user": {"1": "A"}}}, "no object 'id2item'"),
     "map with a gap": ({"datamaps.json": {"id2user": {"2": "A"}}}, "none for 1"),
     "a name twice": ({"datamaps.json": {"id2user": {"1": "A", "2": "A"}}}, "name 'A' twice"),
@@ -207,13 +207,13 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "unknown negative": ({"negative.txt": "1 99\n"}, "line 1 has an item outside 1 to 9"),
     "negatives twice": ({"negative.txt": "1 9\n1 8\n"}, "line 2 has user 1 a second time"),
     "negatives of nobody": ({"negative.txt": "9 1\n"}, "line 1 has user 9, who has no purchases"),
-    "explanations no lists": ({"explanation.json": {"train": 1}}, "'train' is no list"),
+    "explanations no lists": ({"explanation.json": {"train": 1}}, "'train' is not a list"),
     "explanation no object": ({"explanation.json": {"val": [1]}}, "entry 1, of 'val', is"),
     "half an explanation": (
         {"explanation.json": '{"train": [\n{"user": 1},\n{"user": 1,'},
-        r"explanation.json, line 3 is no JSON",
+        r"explanation.json, line 3 is not JSON",
     ),
-    "explanations as a list": ({"explanation.json": []}, r"line 1 is no JSON: expecting \{"),
+    "explanations as a list": ({"explanation.json": []}, r"line 1 is not JSON: expecting \{"),
 }
 
 
@@ -228,7 +228,7 @@ def test_what_is_wrong_with_a_file_is_one_line(pod: Callable[..., Path], name: s
 
 
 def test_no_folder_and_no_files(tmp_path: Path) -> None:
-    with pytest.raises(PodError, match="is no folder"):
+    with pytest.raises(PodError, match="is not a folder"):
         folder_inputs(tmp_path / "none", "pod", [])
     with pytest.raises(PodError, match=r"has no sequential.txt"):
         folder_inputs(tmp_path, "pod", [])
@@ -314,7 +314,7 @@ def test_a_split_that_came_with_the_files_is_kept(tmp_path: Path) -> None:
         ({"d.inter": "user_id:token\tx:token\n"}, "has no column item_id"),
         ({"d.inter": HEAD + "\n", "e.inter": HEAD + "\n"}, "2 datasets: d, e"),
         ({"d.train.inter": HEAD + "\n"}, "neither d.inter nor d.valid.inter"),
-        ({"d.inter": HEAD + "\n"}, "0 of 0 lines are no purchases"),
+        ({"d.inter": HEAD + "\n"}, "0 of 0 lines are not purchases"),
     ],
 )
 def test_what_is_no_atomic_file_is_one_line(

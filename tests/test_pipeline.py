@@ -449,7 +449,7 @@ def test_too_many_bad_lines_stop_the_build(build_rows: Build, tmp_path: Path) ->
 def test_no_valid_line_is_said_whatever_max_bad(build_rows: Build, tmp_path: Path) -> None:
     path = tmp_path / "bad"
     path.write_bytes(b"nothing\n")
-    with pytest.raises(PodError, match="1 of 1 lines are no reviews"):
+    with pytest.raises(PodError, match="1 of 1 lines are not reviews"):
         build_rows(path, max_bad=1.0)
 
 
@@ -503,7 +503,7 @@ def test_metadata_gives_title_brand_and_categories(build_rows: Build, tmp_path: 
         {"asin": "elsewhere", "title": "not in the catalogue"},
     ]
     write_dump(meta, entries)
-    with meta.open("ab") as file:  # a second member, with what is no JSON
+    with meta.open("ab") as file:  # a second member, with what is not JSON
         file.write(gzip.compress(b"{'asin': 'I003', 'title': 'literal'}\n'asin' broken\n"))
     shards = build_rows(arithmetic_rows(), metadata=meta)
     items = {r["asin"]: r for r in catalog(shards, "items")}

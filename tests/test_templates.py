@@ -54,7 +54,7 @@ def test_a_good_file_loads(tmp_path: Path) -> None:
 
 
 BAD = {
-    "no TOML": ("[[template", "is no TOML"),
+    "no TOML": ("[[template", "is not TOML"),
     "no templates": ("x = 1", r"no \[\[template\]\]"),
     "missing placeholder": (GOOD.replace("{user} {history}", "{history}"), "once each"),
     "unknown placeholder": (GOOD.replace("{user} {history}", "{user} {past}"), "once each"),

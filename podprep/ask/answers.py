@@ -1,4 +1,4 @@
-"""An answer as people and programs want it: table, CSV, JSON or Parquet."""
+"""An answer written as a table, CSV, JSON or Parquet."""
 
 import csv
 import io
@@ -52,7 +52,7 @@ def write_answer(answer: Answer, form: str, out: Path | None, rows: int) -> None
 
 
 def print_questions(questions: dict[str, Question], *, as_json: bool) -> None:
-    """Print the ready questions, one a row."""
+    """Print the ready questions, one per row."""
     listed = [
         {"name": q.name, "asks": q.title, "needs_run": q.needs_run, "params": q.variables}
         for q in questions.values()
@@ -76,7 +76,7 @@ def _write_parquet(answer: Answer, path: Path) -> None:
 
 
 def _write_csv(answer: Answer, file: IO[str]) -> None:
-    """Write a header and a line a row; a list is JSON, NULL is empty and "" is an empty text."""
+    """Write a header and one line per row; lists are JSON, NULL is empty, "" is an empty text."""
     header = io.StringIO()
     csv.writer(header, lineterminator="\n").writerow(answer.schema.names)
     file.write(header.getvalue())
@@ -98,7 +98,7 @@ def _flat(batch: pa.RecordBatch) -> list[pa.Array]:
 
 
 def _write_json(answer: Answer, file: IO[str]) -> None:
-    """Write an array with an object a row, each on its line."""
+    """Write an array with one object per row, each on its line."""
     names = answer.schema.names
     before = "\n"
     file.write("[")
@@ -111,7 +111,7 @@ def _write_json(answer: Answer, file: IO[str]) -> None:
 
 
 def _write_table(answer: Answer, file: IO[str], rows: int) -> None:
-    """Write the first rows in boxes, and how many there are in all."""
+    """Write the first rows as a table, and how many there are in all."""
     shown: list[tuple[Any, ...]] = []
     count = 0
     for batch in answer.batches:
@@ -122,7 +122,7 @@ def _write_table(answer: Answer, file: IO[str], rows: int) -> None:
         return
     table = Table()
     for field in answer.schema:
-        number = _is_number(field.type)  # what is too wide takes its room from the texts
+        number = _is_number(field.type)  # texts give way where it is too wide
         table.add_column(Text(field.name), justify="right" if number else "left", no_wrap=number)
     for row in shown:
         table.add_row(*(Text(_cell(v), no_wrap=True, overflow="ellipsis") for v in row))
@@ -176,7 +176,7 @@ def _field(value: Any) -> str | None:
 
 
 def _cell(value: Any) -> str:
-    """Return a value for the eye: short, and nothing in it that a terminal would obey."""
+    """Return a value for a terminal: short, without control characters."""
     if value is None:
         return "NULL"
     if isinstance(value, float):

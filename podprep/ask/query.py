@@ -1,4 +1,4 @@
-"""Questions in SQL: the ready ones of sql/queries/, what may be asked, and why not."""
+"""Questions in SQL: the ready ones of sql/queries/, and which statements are allowed."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -29,17 +29,17 @@ class Question:
 
     @property
     def title(self) -> str:
-        """What is asked."""
+        """The question in words."""
         return self.sql.partition("\n")[0].removeprefix("--").strip()
 
     @property
     def variables(self) -> dict[str, str]:
-        """What `--param` can set, and to what it is set otherwise."""
+        """The variables that `--param` sets, with their defaults."""
         return dict(_VARIABLE.findall(self.sql))
 
     @property
     def needs_run(self) -> bool:
-        """Whether it asks about a run."""
+        """Whether it is about a run."""
         return bool(re.search(rf"(FROM|JOIN) ({'|'.join(_RUN_VIEWS)})\b", self.sql))
 
 
@@ -126,9 +126,9 @@ def answer(con: duckdb.DuckDBPyConnection, sql: str) -> Answer:
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise refusal(con, error) from None
     names: list[str] = []
-    for name in reader.schema.names:  # two of the same name are no JSON and no Parquet
-        again = sum(taken == name or taken.startswith(f"{name}:") for taken in names)
-        names.append(f"{name}:{again}" if again else name)
+    for name in reader.schema.names:  # JSON and Parquet need distinct names
+        earlier = sum(taken == name or taken.startswith(f"{name}:") for taken in names)
+        names.append(f"{name}:{earlier}" if earlier else name)
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
@@ -141,7 +141,7 @@ def answer(con: duckdb.DuckDBPyConnection, sql: str) -> Answer:
 
 
 def _interruptibly(con: duckdb.DuckDBPyConnection, work: Callable[[], Any]) -> Any:
-    """Return `work()`; Ctrl-C stops it at once, which inside DuckDB nobody would notice."""
+    """Return `work()`; Ctrl-C stops it at once, which DuckDB alone would not notice."""
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(work)
         try:
@@ -158,9 +158,9 @@ def _check(con: duckdb.DuckDBPyConnection, sql: str) -> None:
         kinds = [duckdb.StatementType.INVALID]
     if len(kinds) != 1:
         raise PodError(
-            f"one statement at a time: {len(kinds)} are given"
+            f"one statement at a time, not {len(kinds)}"
             if kinds
-            else "there is no SQL in it: ask such as FROM users"
+            else "there is no SQL in it: try FROM users"
         )
     if kinds == [duckdb.StatementType.EXPLAIN]:
         _check(con, _EXPLAIN.sub("", sql, count=1) if _EXPLAIN.match(sql) else "BEGIN")
@@ -168,19 +168,19 @@ def _check(con: duckdb.DuckDBPyConnection, sql: str) -> None:
         raise PodError("a PIVOT must name its values: PIVOT ... ON column IN ('a', 'b') ...")
     elif kinds != [duckdb.StatementType.SELECT]:
         raise PodError(
-            f"a query only asks, with SELECT or EXPLAIN: {kinds[0].name.replace('_', ' ')} is not"
+            f"a query is a SELECT or EXPLAIN: {kinds[0].name.replace('_', ' ')} is not"
             " allowed; --out keeps an answer"
         )
 
 
 def refusal(con: duckdb.DuckDBPyConnection, error: Exception) -> PodError:
-    """Return what DuckDB says against a query as one line, with what helps.
+    """Return an error of DuckDB as one line, with what helps.
 
-    It goes by the text: an error while rows are read comes through Arrow and has lost its type.
+    Told apart by its text: an error while rows are read comes through Arrow and has lost its type.
     """
     first, _, rest = str(error).partition("\n")
     if first.startswith("Out of Memory Error"):
-        return PodError("the question does not fit in --memory: give it more")
+        return PodError("the query does not fit in --memory: give it more")
     if first.startswith("Permission Error"):
         touched = _MAY_NOT_TOUCH.search(first)
         what = f": {touched[1]} is neither" if touched else ""

@@ -22,7 +22,7 @@ Statements in SQL end with a semicolon and may go over several lines.
 def run_repl(con: duckdb.DuckDBPyConnection, ask: Callable[[str], None]) -> None:
     """Call `ask` with statement after statement; at a terminal an error does not end it.
 
-    Errors: `PodError` of `ask`, where stdin is no terminal.
+    Errors: `PodError` of `ask`, where stdin is not a terminal.
     """
     if not sys.stdin.isatty():
         for statement in _statements(lambda _: next(sys.stdin, None)):
@@ -44,7 +44,7 @@ def run_repl(con: duckdb.DuckDBPyConnection, ask: Callable[[str], None]) -> None
 
 def _run(con: duckdb.DuckDBPyConnection, ask: Callable[[str], None], statement: str) -> None:
     if not statement.startswith("."):
-        for sql in _each(con, statement):
+        for sql in _split(con, statement):
             ask(sql)
     elif statement == ".tables":
         sys.stdout.write(f"{_tables(con)}\n")
@@ -54,8 +54,8 @@ def _run(con: duckdb.DuckDBPyConnection, ask: Callable[[str], None], statement: 
         raise PodError(f"{statement} is unknown: .help lists what there is")
 
 
-def _each(con: duckdb.DuckDBPyConnection, text: str) -> list[str]:
-    """Return the statements of a text, or a text that is no SQL as it is."""
+def _split(con: duckdb.DuckDBPyConnection, text: str) -> list[str]:
+    """Return the statements of a text, or a text that is not SQL as it is."""
     try:
         return [statement.query for statement in con.extract_statements(text)]
     except (duckdb.Error, ValueError):
@@ -63,9 +63,9 @@ def _each(con: duckdb.DuckDBPyConnection, text: str) -> list[str]:
 
 
 def _statements(read: Callable[[bool], str | None]) -> Iterator[str]:
-    """Yield what ends with a semicolon, a line that begins with a dot, and what is left.
+    """Yield what ends with a semicolon, a line that begins with a dot, and the rest.
 
-    `read` gives a line, or None at the end; it is told whether a statement has begun.
+    `read` returns a line, or None at the end; its argument: whether a statement has begun.
     """
     held = ""
     while (line := read(bool(held))) is not None:

@@ -27,9 +27,9 @@ _FILES = re.compile(r"read_(parquet|json)\('([^']+)'")
 
 
 def open_warehouse(shards: Shards, machine: Machine) -> duckdb.DuckDBPyConnection:
-    """Open a connection for SQL of ours, with the views over a dataset and nothing outside it.
+    """Open a connection for our own SQL, with the views over a dataset and no access outside it.
 
-    It can write into the dataset's folder: SQL of others goes to `closed_warehouse`.
+    It can write into the dataset's folder: a user's SQL goes to `closed_warehouse`.
     Errors: `PodError` as `Shards.check`.
     """
     shards.check_all()
@@ -47,18 +47,18 @@ def closed_warehouse(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield a connection that can ask the views and can open no file at all, to read or to write.
 
-    The views stand on Arrow here. A folder that DuckDB may read is one that it may write, and
-    there is no telling from a statement: `WITH x AS (COPY ... TO ...) FROM x` is a SELECT.
+    The views are over Arrow here. DuckDB may write wherever it may read, and a statement does not
+    show whether it writes: `WITH x AS (COPY ... TO ...) FROM x` is a SELECT.
     Errors: `PodError` as `open_warehouse`, for no run, or for a damaged file.
     """
     shards.check_all()
-    # made by DuckDB if it must spill; the one place that it can reach, and gone afterwards
+    # DuckDB makes it if it must spill; the only place it can reach, removed afterwards
     spill = Path(tempfile.gettempdir()) / f"podprep-{secrets.token_hex(8)}"
     con = connect(machine, spill)
     try:
-        _stand_on_arrow(con, sql_text("views.sql"), shards.folder.resolve())
+        _put_on_arrow(con, sql_text("views.sql"), shards.folder.resolve())
         if run is not None:
-            _stand_on_arrow(con, _written(run), run.resolve())
+            _put_on_arrow(con, _existing_views(run), run.resolve())
         _lock(con)
         yield con
     finally:
@@ -72,11 +72,11 @@ def views(folder: Path) -> str:
 
 
 def run_views(run: Path) -> str:
-    """Return sql/views_run.sql with the absolute paths of one run; what it has not is empty.
+    """Return sql/views_run.sql with the absolute paths of one run; files it lacks are empty views.
 
     Errors: `PodError` if there is no such folder.
     """
-    return _located(_written(run), run.resolve())
+    return _located(_existing_views(run), run.resolve())
 
 
 def shell_sql(shards: Shards, run: Path | None = None) -> str:
@@ -94,8 +94,8 @@ def shell_sql(shards: Shards, run: Path | None = None) -> str:
     return head + views(shards.folder) + (f"\n{run_views(run)}" if run is not None else "")
 
 
-def _written(run: Path) -> str:
-    """Return sql/views_run.sql without the reading of files that the run has not written."""
+def _existing_views(run: Path) -> str:
+    """Return sql/views_run.sql without reading files that the run has not written."""
     if not run.is_dir():
         raise PodError(f"there is no run {run}: --run names a folder made by podtrain fit")
     text = sql_text("views_run.sql")
@@ -122,7 +122,7 @@ def _lock(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("SET lock_configuration = true")
 
 
-def _stand_on_arrow(con: duckdb.DuckDBPyConnection, text: str, folder: Path) -> None:
+def _put_on_arrow(con: duckdb.DuckDBPyConnection, text: str, folder: Path) -> None:
     """Create views such that those that read files are Arrow, of the same columns and types."""
     try:
         for statement in con.extract_statements(text):
@@ -141,8 +141,8 @@ def _stand_on_arrow(con: duckdb.DuckDBPyConnection, text: str, folder: Path) -> 
         raise PodError(f"{folder} cannot be read: {str(error).splitlines()[0]}") from None
 
 
-class _Frugal(ds.FileSystemDataset):  # type: ignore[misc]  # pyarrow has no types
-    """A dataset that is read as DuckDB asks for it; on threads Arrow reads up to 1 GB ahead."""
+class _UnbufferedDataset(ds.FileSystemDataset):  # type: ignore[misc]  # pyarrow has no types
+    """A dataset read only as DuckDB asks for it; on threads Arrow reads up to 1 GB ahead."""
 
     def scanner(self, **options: Any) -> ds.Scanner:
         """Return the scanner that DuckDB asks for, without threads."""
@@ -163,4 +163,6 @@ def _dataset(folder: Path, pattern: str, schema: pa.Schema) -> ds.Dataset:
     )
     if "*" not in pattern and paths[0].stat().st_size <= READ_AHEAD:
         return whole
-    return _Frugal(list(whole.get_fragments()), whole.schema, whole.format, whole.filesystem)
+    return _UnbufferedDataset(
+        list(whole.get_fragments()), whole.schema, whole.format, whole.filesystem
+    )

@@ -1,1 +1,1 @@
-"""What distrusts a dataset: leaks, bytes, invariants, a second build."""
+"""Distrusting a dataset: leaks, bytes, invariants, a second build."""

@@ -1,4 +1,4 @@
-"""The leak suite: what tells a model the answer without any behaviour, one SQL file a leak."""
+"""The leak suite: what gives a model the answer without any behaviour, one SQL file per leak."""
 
 import tempfile
 from dataclasses import dataclass, field
@@ -63,7 +63,7 @@ class Audit:
 
 
 def audit(path: Path, machine: Machine) -> Audit:
-    """Ask every check of sql/audit/ about a dataset, or about a folder that others published.
+    """Run every check of sql/audit/ on a dataset, or on a folder that others published.
 
     Errors: `PodError` as `Shards.open` and `open_published`, or where memory does not suffice.
     """
@@ -95,7 +95,7 @@ def title(text: str) -> tuple[str, str]:
 
 
 def _open(con: duckdb.DuckDBPyConnection, path: Path) -> str:
-    """Make the views, and `facts` about them that no view can tell."""
+    """Make the views, and `facts` about them that the views cannot tell."""
     if (path / MANIFEST).is_file():
         shards = Shards.open(path)
         shards.check_all()
@@ -107,7 +107,7 @@ def _open(con: duckdb.DuckDBPyConnection, path: Path) -> str:
         found = open_published(con, path)
         what = found.layout
         facts = (found.users_numbered, found.items_numbered, found.named, True)
-    # whether users and products have numbers of their own, product codes are known, and every
+    # whether users and products have their own numbers, product codes are known, and every
     # list of negatives should be as long as the catalogue allows
     con.execute(
         "CREATE TABLE facts (users_numbered BOOL, items_numbered BOOL, named BOOL, full_lists BOOL)"
@@ -118,8 +118,8 @@ def _open(con: duckdb.DuckDBPyConnection, path: Path) -> str:
 
 def _check(con: duckdb.DuckDBPyConnection, file: str) -> Check:
     text = sql_text(f"audit/{file}")
-    asked, *more = con.extract_statements(text)
-    figures = [_figure(row) for row in _rows(con, asked)]
+    query, *more = con.extract_statements(text)
+    figures = [_figure(row) for row in _rows(con, query)]
     check = Check(*title(text), figures)
     if check.leaks and more:
         check.examples.extend(row["example"] for row in _rows(con, more[0]))
@@ -138,7 +138,7 @@ def _rows(con: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> list[d
 
 
 def audit_table(audit: Audit) -> Table:
-    """Return the verdicts, a row a figure."""
+    """Return the verdicts, one row per figure."""
     table = Table(title=f"Leaks in {audit.path} ({audit.what})", title_justify="left")
     table.add_column("check", no_wrap=True)
     table.add_column("figure", ratio=1)
@@ -148,15 +148,15 @@ def audit_table(audit: Audit) -> Table:
     table.add_column("verdict", no_wrap=True)
     for check in audit.checks:
         reasons = list(dict.fromkeys(f.why for f in check.figures if f.why))
-        asked = [f for f in check.figures if not f.why]
-        for n, f in enumerate(asked):
+        applicable = [f for f in check.figures if not f.why]
+        for n, f in enumerate(applicable):
             table.add_row(
                 "" if n else check.name,
                 Text(f.figure),
                 *(_shown(value, f.unit) for value in (f.value, f.chance, f.threshold)),
                 Text(f.verdict, COLOURS.get(f.verdict, "dim")),
             )
-        for n, why in enumerate(reasons, len(asked)):
+        for n, why in enumerate(reasons, len(applicable)):
             words = ("" if n else check.name, Text(why, "dim"), "", "", "")
             table.add_row(*words, Text("not applicable", "dim"))
         table.add_section()
@@ -172,8 +172,8 @@ def audit_words(audit: Audit) -> str:
             lines += [f"     such as: {example}" for example in check.examples[:1]]
     if lines:
         return "\n".join(lines)
-    asked = [f for c in audit.checks for f in c.figures if f.verdict in (CLEAN, LEAK)]
-    return f"No leak found: {len(asked)} figures are what chance gives."
+    figures = [f for c in audit.checks for f in c.figures if f.verdict in (CLEAN, LEAK)]
+    return f"No leak found: {len(figures)} figures are as chance gives them."
 
 
 def _shown(value: float | None, unit: str) -> str:

@@ -40,15 +40,15 @@ class Sources:
             path = next((p for p in there if p.is_file()), None)
             if path is None:
                 raise PodError(
-                    f"{name} is neither in {data_folder()}/ nor here: {option} names it "
-                    f"(or {DATA_VARIABLE} the folder)"
+                    f"{name} is neither in {data_folder()}/ nor here: name it with {option} "
+                    f"(or its folder with {DATA_VARIABLE})"
                 )
         elif not path.is_file():
             raise PodError(f"{option} {path}: there is no such file")
         if path.stat().st_size != source["bytes"] or file_sha256(path) != source["sha256"]:
             raise PodError(
-                f"{path} is not the {role} this dataset was built from (its SHA-256 is another): "
-                f"{option} names the right one"
+                f"{path} is not the {role} this dataset was built from (its SHA-256 differs): "
+                f"name the right one with {option}"
             )
         return path
 
@@ -88,7 +88,7 @@ def _build(
     if layout := inputs.get("imported"):
         folder = sources.named.get("dump")
         if folder is None:
-            raise PodError(f"this dataset was imported ({layout}): --raw names the folder it was")
+            raise PodError(f"this dataset was imported ({layout}): name its folder with --raw")
         given = {name: getattr(options, name) for name in options.__dataclass_fields__}
         for derived in ("core", "duplicates"):
             del given[derived]
@@ -115,7 +115,7 @@ def _compare(
 ) -> None:
     for name in sorted(manifest["files"].keys() | again["files"].keys()):
         if name not in again["files"]:
-            invariant.violated(f"{name} is not built again")
+            invariant.violated(f"{name} is not rebuilt")
         elif not (shards / name).is_file():
             invariant.violated(f"{name} is missing")
         elif file_sha256(shards / name) != again["files"][name]["sha256"]:
@@ -125,7 +125,7 @@ def _compare(
     written = read_manifest(out)
     for key in sorted((manifest.keys() | written.keys()) - {"versions", "files", SEAL}):
         if manifest.get(key) != written.get(key):
-            invariant.violated(f"manifest.json: {key} is another")
+            invariant.violated(f"manifest.json: {key} differs")
 
 
 def _first_difference(one: Path, other: Path) -> int:
@@ -139,7 +139,7 @@ def _first_difference(one: Path, other: Path) -> int:
 
 
 def _versions(manifest: dict[str, Any], again: dict[str, Any]) -> str:
-    """Return the libraries whose version is another, or nothing."""
+    """Return the libraries whose version differs, or an empty text."""
     here, there = again["versions"], manifest["versions"]
     return ", ".join(
         f"{name} {there.get(name)} (here {here.get(name)})"

@@ -41,7 +41,7 @@ class Invariant:
     words: str
     faults: int = 0
     examples: list[str] = field(default_factory=list)
-    skipped: str | None = None  # why it could not be asked
+    skipped: str | None = None  # why it could not be checked
 
     def violated(self, fault: str) -> None:
         """Count a fault, and keep it as an example if it is one of the first."""
@@ -72,7 +72,7 @@ def verify(shards: Path, machine: Machine) -> Verification:
     invariants = [check_manifest(shards, manifest)]
     verification = Verification(str(shards), invariants)
     if verification.faults:
-        return verification  # nothing else that the manifest says is to be believed
+        return verification  # an edited manifest proves nothing about the rest
     invariants += [_check_bytes(shards, manifest), _check_columns(shards, manifest)]
     why = "mend the files first" if invariants[1].faults or invariants[2].faults else None
     with tempfile.TemporaryDirectory() as spill:
@@ -103,12 +103,12 @@ def options_of(manifest: dict[str, Any]) -> BuildOptions:
 
 def check_manifest(shards: Path, manifest: dict[str, Any]) -> Invariant:
     """Check the manifest alone: its parts, its options, and what they say of each other."""
-    invariant = Invariant("manifest", "it is as a build writes it: nothing missing, nothing edited")
+    invariant = Invariant("manifest", "written by a build, complete and unedited")
     text = (shards / MANIFEST).read_text(encoding="utf-8")
     if text != json.dumps(manifest, indent=1, ensure_ascii=False) + "\n":
-        invariant.violated(f"{MANIFEST} is not written as a build writes it")
+        invariant.violated(f"{MANIFEST} is not formatted as a build writes it")
     if manifest.get(SEAL) != manifest_sha256(manifest):
-        invariant.violated(f"{MANIFEST} was edited: its {SEAL} is of another text")
+        invariant.violated(f"{MANIFEST} was edited: its {SEAL} does not match")
     for key in sorted(KEYS - manifest.keys()):
         invariant.violated(f"{MANIFEST} has no {key}")
     try:
@@ -125,7 +125,7 @@ def _file_faults(manifest: dict[str, Any]) -> Iterator[str]:
         if not _is_digest(entry["sha256"]) or entry["rows"] < 0 or entry["bytes"] < 0:
             yield f"{name} has no rows, bytes and sha256"
         if not _schema_names(name, manifest["inputs"]["options"]["tasks"]):
-            yield f"{name} is no file of a dataset"
+            yield f"{name} is not a file of a dataset"
 
 
 def _input_faults(inputs: dict[str, Any], options: BuildOptions) -> Iterator[str]:
@@ -134,7 +134,7 @@ def _input_faults(inputs: dict[str, Any], options: BuildOptions) -> Iterator[str
         if not _is_digest(source["sha256"]) or source["bytes"] < 0:
             yield f"source {source['file']} has no bytes and sha256"
         if not imported and source["role"] not in ROLES:
-            yield f"source {source['file']} is a {source['role']}, which there is not"
+            yield f"source {source['file']} is a {source['role']}, which is unknown"
     for task in Task:
         bare = [t["id"] for t in inputs["templates"] if t["task"] == task and t["bare"]]
         if len(bare) != 1:
@@ -170,7 +170,7 @@ def _check_bytes(shards: Path, manifest: dict[str, Any]) -> Invariant:
 
 
 def _schema_names(name: str, tasks: Iterable[str]) -> tuple[str, ...]:
-    """Return which schemas a file may have; none where it is no file of a dataset."""
+    """Return which schemas a file may have; none for any other name."""
     if found := SAMPLES.fullmatch(name):
         task, split, round_, part = found.groups()
         written = sample_path(task, split, int(round_), int(part)) == name
@@ -227,11 +227,11 @@ def _sql_invariants(
     for name, invariant in invariants:
         invariant.skipped = why
         if why is None:
-            _ask(con, name, invariant)
+            _check_sql(con, name, invariant)
         yield invariant
     counts.skipped = why
     if why is None:
-        _count(con, manifest, counts)
+        _check_statistics(con, manifest, counts)
     yield counts
 
 
@@ -248,21 +248,23 @@ def _prepare(con: duckdb.DuckDBPyConnection, shards: Path, manifest: dict[str, A
     con.execute(sql_text("audit/sequences.sql"))
 
 
-def _ask(con: duckdb.DuckDBPyConnection, name: str, invariant: Invariant) -> None:
+def _check_sql(con: duckdb.DuckDBPyConnection, name: str, invariant: Invariant) -> None:
     """Count the faults of one invariant; keep the first by name, not all of them in memory."""
     query = sql_text(f"audit/{name}").strip().rstrip(";")
-    asked = f"SELECT count(*), min(coalesce(fault, 'NULL'), {EXAMPLES}) FROM ({query}\n)"
+    counted = f"SELECT count(*), min(coalesce(fault, 'NULL'), {EXAMPLES}) FROM ({query}\n)"
     try:
-        [row] = con.execute(asked).fetchall()
+        [row] = con.execute(counted).fetchall()
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:
-        invariant.violated(f"cannot be asked: {str(error).splitlines()[0]}")
+        invariant.violated(f"cannot be checked: {str(error).splitlines()[0]}")
         return
     invariant.faults, invariant.examples = row[0], row[1] or []
 
 
-def _count(con: duckdb.DuckDBPyConnection, manifest: dict[str, Any], invariant: Invariant) -> None:
+def _check_statistics(
+    con: duckdb.DuckDBPyConnection, manifest: dict[str, Any], invariant: Invariant
+) -> None:
     """Compute the figures of the manifest again."""
     found = con.sql(sql_text("build/18_statistics.sql")).to_arrow_table().to_pylist()[0]
     fewest, most = con.execute(
@@ -275,10 +277,10 @@ def _count(con: duckdb.DuckDBPyConnection, manifest: dict[str, Any], invariant: 
         counts = samples.setdefault(task, dict.fromkeys(("train", "valid", "test"), 0))
         counts[split] += rows
     found |= {"samples": samples, "fewest_negatives": fewest, "most_negatives": most}
-    told = manifest["statistics"]
-    for key in sorted(told.keys() | found.keys()):
-        if not _same(told.get(key), found.get(key)):
-            invariant.violated(f"{key} is {found.get(key)}, the manifest says {told.get(key)}")
+    stated = manifest["statistics"]
+    for key in sorted(stated.keys() | found.keys()):
+        if not _same(stated.get(key), found.get(key)):
+            invariant.violated(f"{key} is {found.get(key)}, the manifest says {stated.get(key)}")
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -10,13 +10,13 @@ from podprep.recipe.options import HELP, Compat, Duplicates, NegativeSampling
 
 ShardsFolder = Annotated[Path, typer.Argument(help="A folder made by podprep build.")]
 Run = Annotated[
-    Path | None, typer.Option("--run", help="A folder made by podtrain fit: asks about it too.")
+    Path | None, typer.Option("--run", help="A folder made by podtrain fit: to query it too.")
 ]
 Out = Annotated[Path, typer.Option(help="Where the dataset goes.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Memory = Annotated[str | None, typer.Option(help="For the whole process, as 2GB.")]
 SetMemory = Annotated[str, typer.Option(help="For the whole process, as 2GB.")]
-Threads = Annotated[int | None, typer.Option(help="Default: one a core.")]
+Threads = Annotated[int | None, typer.Option(help="Default: one per core.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 Templates = Annotated[Path | None, typer.Option(help="Your own templates, TOML.")]
 

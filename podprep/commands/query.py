@@ -1,4 +1,4 @@
-"""The commands that ask a dataset: `query` and `shell-setup`."""
+"""The commands that query a dataset: `query` and `shell-setup`."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -49,7 +49,7 @@ def query(
     rows: Annotated[int, typer.Option(help="How many rows a table shows.")] = 40,
     memory: SetMemory = "1GB",
 ) -> None:
-    """Ask a dataset in SQL; nothing else can be read, and nothing but --out is written.
+    """Query a dataset in SQL; nothing else can be read, and only --out is written.
 
     Views: users, items, interactions, splits, negatives, explanations, samples,
     templates, rejects, stages; with --run predictions, metrics, losses.

@@ -1,4 +1,4 @@
-"""SHA-256 of files, remembered while a file stays what it was."""
+"""SHA-256 of files, remembered while a file is unchanged."""
 
 import hashlib
 import os
@@ -7,8 +7,8 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 
-# A file hashed this soon after it was written could be written again within one tick of the
-# file system's clock, and look the same: its hash is not remembered.
+# A file this fresh could be written again within one tick of the file system's clock and look
+# the same: its hash is not remembered.
 SETTLED_NS = 100_000_000
 
 
@@ -21,12 +21,12 @@ def file_sha256(path: Path) -> str:
 def known_sha256(path: Path) -> str:
     """Return `file_sha256`, from the user's cache where the file has not changed since.
 
-    It has not if device, inode, size, time of writing and time of change are the same: whoever
-    sets back the one time cannot set back the other.
+    Unchanged: same device, inode, size, mtime and ctime. Whoever sets back the mtime cannot set
+    back the ctime.
     """
-    found = path.stat()
-    key = (str(path.resolve()), found.st_dev, found.st_ino, found.st_size)
-    times = (found.st_mtime_ns, found.st_ctime_ns)
+    status = path.stat()
+    key = (str(path.resolve()), status.st_dev, status.st_ino, status.st_size)
+    times = (status.st_mtime_ns, status.st_ctime_ns)
     with suppress(sqlite3.Error, OSError), closing(_cache()) as cache:
         row = cache.execute(
             "SELECT sha256 FROM hashes WHERE (path, device, inode, size) = (?, ?, ?, ?)"

@@ -185,7 +185,7 @@ def new_dataset(out: Path, inputs: dict[str, Any], *, force: bool = False) -> It
     """Yield an empty folder that becomes the dataset `out` if the body succeeds.
 
     Errors: `PodError` if `out` holds a dataset of other inputs (without `force`), or anything
-    that is no dataset (always), or if another build is writing there.
+    that is not a dataset (always), or if another build is writing there.
     """
 
     def check(out: Path) -> None:

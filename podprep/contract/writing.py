@@ -17,7 +17,7 @@ from podprep.contract.errors import PodError
 from podprep.contract.hashing import file_sha256
 from podprep.contract.schema import GROUP_ROWS
 
-# columns whose values repeat: what is written of them is numbers into a dictionary
+# columns with repeated values, written as a dictionary and indices
 _DICTIONARY = ["template_id", "split", "feature", "reason", "brand", "rating", "tied"]
 
 
@@ -88,7 +88,7 @@ def write_parquet(
     tables: Iterable[pa.Table],
     group_rows: int = GROUP_ROWS,
 ) -> ShardFile:
-    """Write tables one after the other; each is cut into row groups of its own.
+    """Write tables one after the other; each is cut into its own row groups.
 
     The bytes depend on the rows, the order and cut of the tables and the pyarrow version only.
     """
@@ -144,14 +144,14 @@ def replacing_folder(out: Path, check: Callable[[Path], None]) -> Iterator[Path]
                 out.rename(old)
             work.rename(out)
         finally:
-            _restore(old, out)  # nothing is removed before the new name stands
+            _restore(old, out)  # nothing is removed before the new folder is in place
             _remove(work)
             if out.exists():
                 _remove(old)
 
 
 def _restore(old: Path, out: Path) -> None:
-    """Give a dataset its name back where the second of the two renames did not happen."""
+    """Undo the first rename where the second did not happen."""
     if old.exists() and not out.exists():
         old.rename(out)
 
@@ -164,7 +164,7 @@ def _locked_folder(folder: Path, out: Path) -> Iterator[None]:
         lock = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # the one who held it may have renamed the folder since it was opened
+            # its holder may have renamed the folder since it was opened
             if folder.exists() and os.path.samestat(os.fstat(lock), folder.stat()):
                 yield
                 return

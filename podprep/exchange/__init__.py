@@ -1,1 +1,1 @@
-"""To the layouts of others and back."""
+"""Exports to the layouts of others, and imports from them."""

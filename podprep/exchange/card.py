@@ -24,8 +24,8 @@ def card(manifest: dict[str, Any], files: Iterable[Path]) -> str:
         folder, part = file.parent.name, file.stem
         name, split = (part, "full") if folder == "catalog" else (folder, part)
         configurations.setdefault(name, []).append((split, file.as_posix()))
-    # The library's cache knows a folder by its name and its card (datasets 5.2, measured): without
-    # a mark of its own a dataset would be read as another that was once in a folder so named.
+    # The library caches by folder name and card (datasets 5.2, measured): without its own mark a
+    # dataset would be read as another that was once in a folder of that name.
     files_hash = hashlib.sha256(json.dumps(manifest["files"]).encode()).hexdigest()[:16]
     lines = ["---", "configs:"]
     for n, (name, parts) in enumerate(configurations.items()):

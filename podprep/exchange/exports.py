@@ -1,4 +1,4 @@
-"""Datasets in the layouts that others read; every file appears whole, under its final name."""
+"""Datasets in the layouts that others read; every file appears complete, under its final name."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from podprep.contract.shards import Shards
 from podprep.contract.writing import replacing, write_parquet
 from podprep.engine import Machine
 from podprep.exchange.card import card
-from podprep.exchange.files import ROWS, Source, Write, text_file
+from podprep.exchange.files import ROWS, Contents, Write, text_file
 
 SPLITS = ("train", "valid", "test")
 
@@ -45,9 +45,9 @@ def export_dataset(
     con = open_warehouse(shards, machine)
     try:
         con.execute(_FIELD)
-        source = Source(shards, con)
-        source.check("catalog/")
-        plan = LAYOUTS[layout](source)
+        contents = Contents(shards, con)
+        contents.check("catalog/")
+        plan = LAYOUTS[layout](contents)
         if not force and (there := [name for name in plan if (to / name).exists()]):
             raise PodError(f"{to} already has {there[0]}: --force replaces it, --to goes elsewhere")
         for name, write in plan.items():
@@ -67,7 +67,7 @@ def export_dataset(
 # ------------------------------------------------------------------ pod
 
 
-def _pod(source: Source) -> dict[str, Write]:
+def _pod(contents: Contents) -> dict[str, Write]:
     """sequential.txt, negative.txt, explanation.json and datamaps.json, as POD reads them."""
     sequences = """
         SELECT user_id || ' ' || string_agg(item_id, ' ' ORDER BY position)
@@ -77,11 +77,11 @@ def _pod(source: Source) -> dict[str, Write]:
         FROM negatives WHERE split = 'test' ORDER BY user_id"""
 
     def maps() -> Iterator[str]:
-        # a number is a key of its own, so nothing need be held to write the object
+        # each number is a key, so the object can be written as a stream
         for start, kind, table in (("{", "user", "users"), (",", "item", "items")):
             yield f'{start}\n    "id2{kind}": {{'
             name = {"user": "reviewer_id", "item": "asin"}[kind]
-            rows = source.rows(f"SELECT {kind}_id, {name} FROM {table} ORDER BY {kind}_id")
+            rows = contents.rows(f"SELECT {kind}_id, {name} FROM {table} ORDER BY {kind}_id")
             for n, (number, text) in enumerate(rows):
                 yield f'{"," if n else ""}\n        "{number}": {json.dumps(text)}'
             yield "\n    }"
@@ -95,7 +95,7 @@ def _pod(source: Source) -> dict[str, Write]:
             (", ", "test", "test"),
         ):
             yield f'{start}"{theirs}": ['
-            rows = source.rows(
+            rows = contents.rows(
                 "SELECT user_id, item_id, sentence, feature FROM explanations "
                 f"WHERE split = '{ours}'"
             )
@@ -105,8 +105,8 @@ def _pod(source: Source) -> dict[str, Write]:
         yield "}"
 
     return {
-        "sequential.txt": text_file(partial(source.lines, sequences)),
-        "negative.txt": text_file(partial(source.lines, negatives)),
+        "sequential.txt": text_file(partial(contents.lines, sequences)),
+        "negative.txt": text_file(partial(contents.lines, negatives)),
         "explanation.json": text_file(explanations),
         "datamaps.json": text_file(maps),
     }
@@ -114,8 +114,8 @@ def _pod(source: Source) -> dict[str, Write]:
 
 # ------------------------------------------------------------------ recbole
 
-# Seconds, with the milliseconds only where there are some. Where no time is known the place in
-# the sequence stands for it, because RecBole orders by this column.
+# Seconds, with milliseconds only where there are some. Without a time the place in the
+# sequence is written, because RecBole orders by this column.
 _SECONDS = """
 CASE WHEN timestamp IS NULL THEN CAST(position AS VARCHAR)
      WHEN epoch_ms(timestamp) % 1000 = 0 THEN CAST(epoch_ms(timestamp) // 1000 AS VARCHAR)
@@ -141,10 +141,10 @@ eval_args:
 """
 
 
-def _recbole(source: Source) -> dict[str, Write]:
-    """Atomic files: NAME/NAME.inter, .item, .user, a file a split, and a configuration."""
-    name = source.name
-    [(rated,)] = source.con.execute("SELECT count(rating) > 0 FROM interactions").fetchall()
+def _recbole(contents: Contents) -> dict[str, Write]:
+    """Atomic files: NAME/NAME.inter, .item, .user, one file per split, and a configuration."""
+    name = contents.name
+    [(rated,)] = contents.con.execute("SELECT count(rating) > 0 FROM interactions").fetchall()
     columns = {"user_id": "field(reviewer_id)", "item_id": "field(asin)"}
     kinds = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float"}
     if rated:
@@ -155,12 +155,12 @@ def _recbole(source: Source) -> dict[str, Write]:
 
     def purchases(where: str) -> Iterator[str]:
         yield f"{head}\n"
-        yield from source.lines(
+        yield from contents.lines(
             f"SELECT {row} FROM interactions JOIN users USING (user_id) JOIN items USING (item_id) "
             f"WHERE {where} ORDER BY user_id, position"
         )
 
-    described = source.con.sql("FROM items").columns
+    described = contents.con.sql("FROM items").columns
     item_head, item_row = "item_id:token", "field(asin)"
     if "title" in described:
         item_head += "\ttitle:token\tbrand:token\tcategories:token_seq"
@@ -171,11 +171,11 @@ def _recbole(source: Source) -> dict[str, Write]:
 
     def items() -> Iterator[str]:
         yield f"{item_head}\n"
-        yield from source.lines(f"SELECT {item_row} FROM items ORDER BY item_id")
+        yield from contents.lines(f"SELECT {item_row} FROM items ORDER BY item_id")
 
     def users() -> Iterator[str]:
         yield "user_id:token\n"
-        yield from source.lines("SELECT field(reviewer_id) FROM users ORDER BY user_id")
+        yield from contents.lines("SELECT field(reviewer_id) FROM users ORDER BY user_id")
 
     yaml = _RECBOLE_YAML.format(name=name, inter=", ".join(columns))
     return {
@@ -193,9 +193,9 @@ def _recbole(source: Source) -> dict[str, Write]:
 # ------------------------------------------------------------------ jsonl and hf
 
 
-def _jsonl(source: Source) -> dict[str, Write]:
-    """One file a task and split, one sample a line; training samples say their round."""
-    source.check("samples/")
+def _jsonl(contents: Contents) -> dict[str, Write]:
+    """One file per task and split, one line per sample; training samples have their round."""
+    contents.check("samples/")
 
     def samples(task: str, split: str, rounds: int) -> Iterator[str]:
         columns = SCHEMAS[task].names
@@ -203,26 +203,26 @@ def _jsonl(source: Source) -> dict[str, Write]:
             columns = [columns[0], "round", *columns[1:]]
         fields = ", ".join(f"{column}: {column}" for column in columns)
         for n in range(rounds):
-            yield from source.lines(
+            yield from contents.lines(
                 f"SELECT to_json({{{fields}}}) FROM samples "
                 f"WHERE task = '{task}' AND split = '{split}' AND round = {n}"
             )
 
     return {
         f"{task}-{split}.jsonl": text_file(partial(samples, task, split, rounds))
-        for task, split, rounds in _parts(source)
+        for task, split, rounds in _parts(contents)
     }
 
 
-def _hf(source: Source) -> dict[str, Write]:
-    """Parquet, a file a task and split and one a table of the catalogue, and a dataset card."""
-    samples = source.check("samples/")
+def _hf(contents: Contents) -> dict[str, Write]:
+    """Parquet, one file per task and split and per table of the catalogue, and a dataset card."""
+    samples = contents.check("samples/")
 
     def tables(task: str, split: str, rounds: int) -> Iterator[pa.Table]:
         for n in range(rounds):
             for name in samples:
                 if name.startswith(f"samples/task={task}/split={split}/round={n}/"):
-                    file = source.shards.open_file(name)
+                    file = contents.shards.open_file(name)
                     for batch in file.iter_batches(ROWS):
                         table = pa.Table.from_batches([batch])
                         yield table.add_column(1, "round", pa.array([n] * len(table), pa.int32()))
@@ -233,24 +233,24 @@ def _hf(source: Source) -> dict[str, Write]:
         write_parquet(path.parent, path.name, schema, tables(task, split, rounds))
 
     def copy(name: str, path: Path) -> None:
-        path.write_bytes((source.shards.folder / name).read_bytes())
+        path.write_bytes((contents.shards.folder / name).read_bytes())
 
-    rows = {name: entry["rows"] for name, entry in source.shards.manifest["files"].items()}
-    plan: dict[str, Write] = {}  # of what has rows: the library refuses a split that has none
-    for task, split, rounds in _parts(source):
+    rows = {name: entry["rows"] for name, entry in contents.shards.manifest["files"].items()}
+    plan: dict[str, Write] = {}  # only splits with rows: the library refuses an empty one
+    for task, split, rounds in _parts(contents):
         theirs = "validation" if split == "valid" else split
         if any(rows[name] for name in samples if f"/task={task}/split={split}/" in name):
             plan[f"{task}/{theirs}.parquet"] = partial(write_samples, task, split, rounds)
-    for name in source.check("catalog/"):
+    for name in contents.check("catalog/"):
         if rows[name]:
             plan[name] = partial(copy, name)
-    readme = card(source.shards.manifest, [Path(name) for name in plan])
+    readme = card(contents.shards.manifest, [Path(name) for name in plan])
     return {**plan, "README.md": text_file(lambda: [readme])}
 
 
-def _parts(source: Source) -> list[tuple[str, str, int]]:
-    """Return task, split and number of rounds of each body of samples."""
-    options = source.shards.manifest["inputs"]["options"]
+def _parts(contents: Contents) -> list[tuple[str, str, int]]:
+    """Return task, split and number of rounds of each set of samples."""
+    options = contents.shards.manifest["inputs"]["options"]
     return [
         (task, split, options["rounds"] if split == "train" else 1)
         for task in options["tasks"]
@@ -258,7 +258,7 @@ def _parts(source: Source) -> list[tuple[str, str, int]]:
     ]
 
 
-LAYOUTS: dict[str, Callable[[Source], dict[str, Write]]] = {
+LAYOUTS: dict[str, Callable[[Contents], dict[str, Write]]] = {
     "pod": _pod,
     "recbole": _recbole,
     "jsonl": _jsonl,

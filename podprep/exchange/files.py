@@ -1,4 +1,4 @@
-"""What every export needs: a dataset's files, checked, and files that appear whole."""
+"""What every export needs: a dataset's checked files, and streams of text."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from podprep.contract.shards import Shards
 
 ROWS = 16_384  # rows held at a time
 
-# writes one file at the path given
+# writes one file at the given path
 Write = Callable[[Path], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Contents:
     """A dataset to export: its files, checked as they are opened, and DuckDB over them."""
 
     shards: Shards
@@ -34,7 +34,7 @@ class Source:
         return names
 
     def rows(self, query: str) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of a query, `ROWS` of them in memory."""
+        """Yield the rows of a query, `ROWS` at a time in memory."""
         for batch in self.con.sql(query).to_arrow_reader(ROWS):
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
@@ -44,7 +44,7 @@ class Source:
 
 
 def text_file(pieces: Callable[[], Iterable[str]]) -> Write:
-    """Return what writes pieces of text, made when the file is."""
+    """Return a writer of pieces of text, which are made as the file is written."""
 
     def write(path: Path) -> None:
         with path.open("w", encoding="utf-8", newline="\n") as file:

@@ -1,4 +1,4 @@
-"""Folders in the layouts of others: which files there are, and what is no plain line in them."""
+"""Folders in the layouts of others: which files there are, and those that are not plain lines."""
 
 import gzip
 import json
@@ -23,7 +23,7 @@ POD_FILES = {
 PARTS = ("train", "valid", "test")
 ROWS = 16_384  # explanations held at a time
 NAMES = pa.schema([("kind", pa.string()), ("number", pa.int64()), ("name", pa.string())])
-TOLD = pa.schema(
+ENTRIES = pa.schema(
     [
         ("entry", pa.int64()),
         ("split", pa.string()),
@@ -52,7 +52,7 @@ def find_folder(path: Path, layout: str) -> Folder:
     if layout not in ("pod", "recbole"):
         raise PodError(f"--format {layout}: choose from pod, recbole")
     if not path.is_dir():
-        raise PodError(f"{path} is no folder: name the one that holds the files")
+        raise PodError(f"{path} is not a folder: name the one that holds the files")
     return _pod(path) if layout == "pod" else _recbole(path)
 
 
@@ -77,7 +77,7 @@ def _recbole(path: Path) -> Folder:
     name = names[0]
     parts = {part: find_file(path / f"{name}.{part}.inter") for part in PARTS}
     files = {part: file for part, file in parts.items() if file}
-    if len(files) != len(PARTS):  # the split is theirs, or made anew: not a part of each
+    if len(files) != len(PARTS):  # all three, or none: a split is not completed
         whole = find_file(path / f"{name}.inter")
         if whole is None:
             missing = next(part for part in PARTS if part not in files)
@@ -109,7 +109,7 @@ def read_columns(path: Path, wanted: tuple[str, ...]) -> dict[str, int | None]:
         raise PodError(f"{path}, line 1 cannot be read: {error}") from None
     fields = [field.partition(":")[0] for field in line.split("\t")]
     if ":" not in line:
-        raise PodError(f"{path}, line 1 names no columns such as user_id:token, parted by tabs")
+        raise PodError(f"{path}, line 1 names no columns such as user_id:token, separated by tabs")
     places = {name: fields.index(name) + 1 if name in fields else None for name in wanted}
     return {**places, "width": len(fields)}
 
@@ -117,7 +117,7 @@ def read_columns(path: Path, wanted: tuple[str, ...]) -> dict[str, int | None]:
 def read_maps(path: Path | None) -> pa.Table:
     """Return the names of users and items by number, as datamaps.json has them.
 
-    Errors: `PodError` unless they are two objects, numbers from 1 without a gap, names told once.
+    Errors: `PodError` unless they are two objects, numbers from 1 without a gap, distinct names.
     """
     if path is None:
         return NAMES.empty_table()
@@ -137,7 +137,7 @@ def read_maps(path: Path | None) -> pa.Table:
     return pa.table(dict(zip(NAMES.names, zip(*rows, strict=True), strict=True)), NAMES)
 
 
-def read_told(path: Path) -> Iterator[pa.RecordBatch]:
+def read_explanations(path: Path) -> Iterator[pa.RecordBatch]:
     """Yield the entries of explanation.json in order; what an entry lacks is null.
 
     Errors: `PodError` unless it is an object of lists of objects.
@@ -146,23 +146,23 @@ def read_told(path: Path) -> Iterator[pa.RecordBatch]:
     try:
         opened = gzip.open if path.suffix == ".gz" else open
         with opened(path, "rt", encoding="utf-8") as file:
-            for n, (split, entry) in enumerate(_entries(_Pieces(cast(TextIO, file), path)), 1):
+            for n, (split, entry) in enumerate(_entries(_JsonStream(cast(TextIO, file), path)), 1):
                 if not isinstance(entry, dict):
-                    raise PodError(f"{path}: entry {n:,}, of {split!r}, is no object")
-                told = {"entry": n, "split": "valid" if split == "val" else split}
-                told |= {kind: _number(entry.get(kind)) for kind in ("user", "item")}
-                told["feature"] = _words(entry.get("feature"))
-                told["sentence"] = _words(entry.get("explanation"))
-                rows.append(told)
+                    raise PodError(f"{path}: entry {n:,}, of {split!r}, is not an object")
+                row = {"entry": n, "split": "valid" if split == "val" else split}
+                row |= {kind: _number(entry.get(kind)) for kind in ("user", "item")}
+                row["feature"] = _words(entry.get("feature"))
+                row["sentence"] = _words(entry.get("explanation"))
+                rows.append(row)
                 if len(rows) == ROWS:
-                    yield pa.RecordBatch.from_pylist(rows, TOLD)
+                    yield pa.RecordBatch.from_pylist(rows, ENTRIES)
                     rows = []
     except (OSError, EOFError, UnicodeDecodeError, RecursionError) as error:
         raise PodError(f"{path} cannot be read: {error}") from None
-    yield pa.RecordBatch.from_pylist(rows, TOLD)
+    yield pa.RecordBatch.from_pylist(rows, ENTRIES)
 
 
-def _entries(text: "_Pieces") -> Iterator[tuple[str, object]]:
+def _entries(text: "_JsonStream") -> Iterator[tuple[str, object]]:
     """Yield the parts of explanation.json entry by entry."""
     text.take("{")
     while True:
@@ -171,7 +171,7 @@ def _entries(text: "_Pieces") -> Iterator[tuple[str, object]]:
         if part not in ("train", "val", "test"):
             text.value()
         elif text.peek() != "[":
-            raise PodError(f"{text.path}: {part!r} is no list")
+            raise PodError(f"{text.path}: {part!r} is not a list")
         else:
             text.take("[")
             while text.peek() != "]":
@@ -183,7 +183,7 @@ def _entries(text: "_Pieces") -> Iterator[tuple[str, object]]:
             return
 
 
-class _Pieces:
+class _JsonStream:
     """A JSON text of any size, a megabyte at a time."""
 
     decoder = json.JSONDecoder()
@@ -193,7 +193,7 @@ class _Pieces:
         self.text, self.at, self.line = "", 0, 1
 
     def peek(self) -> str:
-        """Return the next character that is no space, and nothing at the end."""
+        """Return the next character that is not a space, or an empty text at the end."""
         while True:
             while self.at < len(self.text):
                 if not self.text[self.at].isspace():
@@ -217,7 +217,7 @@ class _Pieces:
             try:
                 value, end = self.decoder.raw_decode(self.text, self.at)
             except json.JSONDecodeError as error:
-                # cut short by the end of the piece, or no JSON at all
+                # cut short by the end of the piece, or not JSON at all
                 if len(self.text) - self.at > LONGEST_LINE or not self._more():
                     raise self._broken(error.msg) from None
                 continue
@@ -232,11 +232,11 @@ class _Pieces:
 
     def _broken(self, what: str) -> PodError:
         line = self.line + self.text.count("\n", 0, self.at)
-        return PodError(f"{self.path}, line {line:,} is no JSON: {what}")
+        return PodError(f"{self.path}, line {line:,} is not JSON: {what}")
 
 
 def _number(value: object) -> int | None:
-    """Return a number below 2^31 that stands as a number or as its digits."""
+    """Return a number below 2^31 given as a number or as digits."""
     if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
         return int(value)
     sound = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31
@@ -252,7 +252,7 @@ def _object(path: Path) -> dict[str, Any]:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             value = json.load(file)
     except json.JSONDecodeError as error:
-        raise PodError(f"{path}, line {error.lineno} is no JSON: {error.msg}") from None
+        raise PodError(f"{path}, line {error.lineno} is not JSON: {error.msg}") from None
     except (OSError, EOFError, ValueError, RecursionError) as error:
         raise PodError(f"{path} cannot be read: {error}") from None
     if not isinstance(value, dict):

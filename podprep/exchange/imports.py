@@ -18,7 +18,7 @@ from podprep.recipe.templates import Template
 PURCHASE_COLUMNS = ("user_id", "item_id", "rating", "timestamp")
 ITEM_COLUMNS = ("item_id", "title", "brand", "categories")
 
-# What a purchase without a time has in the draws, where only time-aware sampling would look at it.
+# The time of a purchase without one, for draws: only time-aware sampling looks at it.
 _TIMELESS = """
 CREATE OR REPLACE TABLE sequences AS
 SELECT * REPLACE (list_transform(times, lambda t: coalesce(t, TIMESTAMP '1970-01-01')) AS times)
@@ -43,13 +43,13 @@ class FolderInputs(Inputs):
 
     def described(self) -> dict[str, Any]:
         """Return the inputs as the manifest records them, and which layout they came in."""
-        given = self.options.protocol is Protocol.POD
+        kept = self.options.protocol is Protocol.POD
         numbers = "as in the files" if self.folder.layout == "pod" else "first appearance"
         return {
             **Inputs.described(self),
             "imported": self.folder.layout,
-            "tie_policy": "as in the files" if given else "keyed hash",
-            "id_scheme": numbers if given else "keyed hash",
+            "tie_policy": "as in the files" if kept else "keyed hash",
+            "id_scheme": numbers if kept else "keyed hash",
             "sources": [described_source(role, path) for role, path in self.folder.files.items()],
         }
 
@@ -81,7 +81,7 @@ def folder_inputs(
         options=BuildOptions(
             protocol=Protocol.POD if layout == "pod" else protocol,
             tasks=tasks if tasks is not None else able,
-            core=1,  # nothing is peeled: what comes in was their choice
+            core=1,  # no k-core: the selection was theirs
             duplicates=Duplicates.ALL if layout == "pod" else None,
             **options,
         ),
@@ -145,9 +145,9 @@ class PodStages(_FolderStages):
     def _refuse_gaps(self, path: Path) -> None:
         last = self._value("SELECT max(user_id) FROM users")
         gap = self._value(
-            "SELECT min(place) FROM (SELECT users.user_id, given.user_id AS told, "
+            "SELECT min(place) FROM (SELECT users.user_id, given.user_id AS stated, "
             "row_number() OVER (ORDER BY coalesce(users.user_id, given.user_id)) AS place "
-            "FROM users FULL JOIN given USING (user_id)) WHERE told IS DISTINCT FROM place"
+            "FROM users FULL JOIN given USING (user_id)) WHERE stated IS DISTINCT FROM place"
         )
         if gap is not None and gap <= last:
             raise PodError(f"{path} has no line for user {gap:,} of {last:,}")
@@ -202,7 +202,7 @@ class RecboleStages(_FolderStages):
             row = self.con.execute("SELECT line_number, reason FROM rejects LIMIT 1").fetchone()
             where = f" (first: line {row[0]:,}, {row[1]})" if row else ""
             raise PodError(
-                f"{path}: {bad:,} of {lines:,} lines are no purchases{where}; more than --max-bad "
+                f"{path}: {bad:,} of {lines:,} lines are not purchases{where}; more than --max-bad "
                 f"{self.options.max_bad:g} allows: mend the file, or raise it"
             )
 

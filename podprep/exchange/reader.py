@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from podprep.contract.errors import PodError
 from podprep.engine import Progress, read_stream, sql_text
-from podprep.exchange.folders import PARTS, TOLD, read_maps, read_told
+from podprep.exchange.folders import ENTRIES, PARTS, read_explanations, read_maps
 from podprep.raw.dumps import LINES, read_lines
 
 
@@ -78,6 +78,6 @@ class Reader:
 
     def pod_explanations(self, path: Path | None) -> None:
         """Make `placed`, the entries of explanation.json, and what an import takes of them."""
-        batches = read_told(path) if path else iter(())
-        read_stream(self.con, "entries", TOLD, batches, "CREATE TABLE told AS FROM entries")
+        batches = read_explanations(path) if path else iter(())
+        read_stream(self.con, "stream", ENTRIES, batches, "CREATE TABLE entries AS FROM stream")
         self.con.execute(sql_text("import/pod_explanations.sql"))

@@ -241,7 +241,7 @@ def every_dataset() -> list[Source]:
 def locate(dataset: Source, raw: Path | None = None, *, meta: bool = False) -> Path | None:
     """The dump on this machine, or None; `raw` names it outright.
 
-    Raises PodError where `raw` is no file.
+    Raises PodError where `raw` is not a file.
     """
     if raw is not None:
         if raw.is_dir() or not raw.exists():

@@ -1,4 +1,4 @@
-"""Raw dumps: whatever bytes they come in, out come numbered lines of JSON."""
+"""Raw dumps: of any compression and format, read as numbered lines of JSON."""
 
 import ast
 import codecs
@@ -21,10 +21,10 @@ LINES = pa.schema([("line_number", pa.int64()), ("line", pa.string()), ("problem
 COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 NO_DUMPS = {
     b"PK\x03\x04": "a zip archive: unpack it first",
-    b"PAR1": "a Parquet file; a dump has one JSON object a line",
+    b"PAR1": "a Parquet file; a dump has one JSON object per line",
     codecs.BOM_UTF16_LE: "UTF-16: convert it first, iconv -f UTF-16 -t UTF-8",
     codecs.BOM_UTF16_BE: "UTF-16: convert it first, iconv -f UTF-16 -t UTF-8",
-    b"[": "one JSON array; a dump has one object a line: jq -c '.[]' makes it so",
+    b"[": "one JSON array; a dump has one object per line: jq -c '.[]' makes it so",
     b"<": "HTML or XML, perhaps the page of a failed download; fetch the dump again",
 }
 
@@ -32,7 +32,7 @@ NO_DUMPS = {
 def open_dump(path: Path) -> pa.NativeFile:
     """Open a plain, gzip or zstd dump, told apart by content, for reading decompressed bytes.
 
-    Errors: `PodError` for a missing file, a folder, an empty file, and what is plainly no dump.
+    Errors: `PodError` for a missing file, a folder, an empty file, and what is plainly not a dump.
     """
     if path.is_dir():
         raise PodError(f"{path} is a folder: name the dump inside it")
@@ -60,10 +60,10 @@ def _peek(path: Path, compression: str | None) -> bytes:
 
 
 def read_lines(path: Path) -> Iterator[pa.RecordBatch]:
-    """Yield batches of (line_number from 1, line, problem); `problem` is null for a sound line.
+    """Yield batches of (line_number from 1, line, problem); `problem` is null for a good line.
 
     Lines that are Python literals, as in the 2014 metadata, are turned into JSON. A broken
-    compressed stream raises `PodError`: half a dump is no dump.
+    compressed stream raises `PodError`: half a dump is not used.
     """
     first_line = 1
     for chunk in _whole_lines(path):
@@ -118,7 +118,7 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
 
 
 def _split(chunk: bytes) -> tuple[pa.StringArray, pa.StringArray]:
-    """Cut a chunk at its line ends without copying it: the offsets are all that is made."""
+    """Cut a chunk at its line ends without copying it: only offsets are made."""
     ends = np.flatnonzero(np.frombuffer(chunk, np.uint8) == ord("\n"))
     offsets = np.zeros(len(ends) + 1, np.int32)
     offsets[1:] = ends + 1
@@ -166,7 +166,7 @@ def _literal_to_json(line: str) -> str:
     try:
         return json.dumps(ast.literal_eval(line.strip()))
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        return line  # no literal either: the SQL rejects and counts it
+        return line  # not a literal either: the SQL rejects and counts it
 
 
 def _broken(path: Path, done: int, error: OSError) -> PodError:

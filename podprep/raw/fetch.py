@@ -24,7 +24,7 @@ from rich.console import Console
 from podprep.contract.errors import PodError
 from podprep.raw.datasets import DATA_VARIABLE, Source, variants
 
-Progress = Callable[[int, int | None], None]  # told the bytes received, and all where known
+Progress = Callable[[int, int | None], None]  # called with the bytes received, and all if known
 
 STALL_S = 30.0  # silence after which a connection counts as broken
 RETRIES = 4  # in a row that gain nothing
@@ -303,7 +303,7 @@ def _verify(part: _Part, size: int | None, sha256: str | None) -> None:
     elif sha256 is not None and (got := part.sha256()) != sha256:
         wrong = f"its SHA-256 is {got}, not the {sha256} expected"
     elif part.path.suffix == ".gz" and part.head() != b"\x1f\x8b":
-        wrong = "what came is no gzip file, perhaps a web page in its place"
+        wrong = "what came is not a gzip file, perhaps a web page"
     if wrong:
         part.discard()
         raise part.failure(wrong)
@@ -328,7 +328,7 @@ def _bar(file: str) -> Iterator[Progress | None]:
 
         def show(done: int, total: int | None) -> None:
             nonlocal last
-            if last is None or done < last:  # a leap, of which no speed is to be reckoned
+            if last is None or done < last:  # it started over: this says nothing about the speed
                 bar.reset(task, total=total, completed=done)
             bar.update(task, completed=done)
             last = done

@@ -1,4 +1,4 @@
-"""What a dataset is made from, and how its manifest says so."""
+"""What a dataset is made from, as its manifest records it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from podprep.recipe.templates import Template
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """All that decides the bytes of a dataset."""
+    """Everything that decides the bytes of a dataset."""
 
     dataset: str
     options: BuildOptions
@@ -53,6 +53,6 @@ class Inputs:
 
 
 def described_source(role: str, path: Path) -> dict[str, Any]:
-    """Return what the manifest says of a file that a dataset was made from."""
+    """Return what the manifest records of a source file."""
     size, sha256 = path.stat().st_size, file_sha256(path)
     return {"role": role, "file": path.name, "bytes": size, "sha256": sha256}

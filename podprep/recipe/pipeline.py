@@ -1,4 +1,4 @@
-"""The build: the stages of sql/build/ in order, their row accounting, the shards at the end."""
+"""The build: the stages of sql/build/ in order, their row accounting, and the shards."""
 
 import platform
 from collections.abc import Iterator
@@ -73,7 +73,7 @@ def _silent(stage: str, done: int, total: int) -> None:
 class Build:
     """One run of the stages over one database."""
 
-    after_negatives = ""  # SQL that may replace negatives that were drawn
+    after_negatives = ""  # SQL that replaces drawn negatives, of an import
 
     def __init__(
         self,
@@ -133,8 +133,8 @@ class Build:
         """
         self._read()
         release = str(self._value("SELECT max(release) FROM parsed WHERE reason IS NULL"))
-        with ThreadPoolExecutor(1) as beside:  # one core mines features while one sorts
-            features = beside.submit(self._mine_features) if self.inputs.mines else None
+        with ThreadPoolExecutor(1) as pool:  # one core mines features while another sorts
+            features = pool.submit(self._mine_features) if self.inputs.mines else None
             self._clean()
             self._order()
             self.con.execute(
@@ -164,10 +164,10 @@ class Build:
         self.con.unregister("given")
 
     def _prepare(self) -> None:
-        asked = {name: [getattr(self.options, name)] for name in OPTIONS}
-        asked["reading"] = asked["protocol"]  # read by 14_asked.sql
+        values = {name: [getattr(self.options, name)] for name in OPTIONS}
+        values["reading"] = values["protocol"]  # read by 14_asked.sql
         explained = [Task.EXPLANATION in self.options.tasks]
-        self._table("options", pa.table({**asked, "explained": explained}))
+        self._table("options", pa.table({**values, "explained": explained}))
         self._table("templates", templates_table(self.inputs.templates))
         self.con.execute("CREATE TABLE stages (stage VARCHAR, what VARCHAR, rows BIGINT)")
         self._sql("00_draws")
@@ -194,7 +194,7 @@ class Build:
             ).fetchall()
             listed = ", ".join(f"{n:,} {reason} (first: line {at:,})" for reason, n, at in reasons)
             raise PodError(
-                f"{dump}: {bad:,} of {lines:,} lines are no reviews: {listed}; "
+                f"{dump}: {bad:,} of {lines:,} lines are not reviews: {listed}; "
                 f"more than --max-bad {self.options.max_bad:g} allows: mend the dump, or raise it"
             )
 
@@ -319,7 +319,7 @@ class Build:
             self.files.append(file)
 
     def _accounting(self) -> list[dict[str, Any]]:
-        """Return per stage the rows in, the rows out by what became of them, and the drops."""
+        """Return the rows of each stage: in, out by outcome, and dropped by reason."""
         rows = self.con.execute("SELECT stage, what, rows FROM stages").fetchall()
         stages: dict[str, dict[str, Any]] = {}
         for stage, what, count in rows:

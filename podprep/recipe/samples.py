@@ -1,4 +1,4 @@
-"""The samples: every task, split, round and range of rows is one query and one file."""
+"""The samples: one query and one file per task, split, round and range of rows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -32,8 +32,8 @@ class Template:
 def load_templates(path: Path | None = None) -> list[Template]:
     """Read and check a template file, the package's own by default.
 
-    Errors: `PodError` for a file that is no TOML, a missing, unknown or repeated placeholder, an
-    id given twice, or a task without exactly one bare template.
+    Errors: `PodError` for a file that is not TOML, a missing, unknown or repeated placeholder, a
+    repeated id, or a task without exactly one bare template.
     """
     name = str(path) if path else "templates.toml"
     try:
@@ -43,7 +43,7 @@ def load_templates(path: Path | None = None) -> list[Template]:
     except OSError as error:
         raise PodError(f"{name} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PodError(f"{name} is no TOML: {error}") from None
+        raise PodError(f"{name} is not TOML: {error}") from None
     except (KeyError, TypeError):
         raise PodError(
             f"{name} has no [[template]] tables: see podprep/data/templates.toml"
@@ -54,7 +54,7 @@ def load_templates(path: Path | None = None) -> list[Template]:
             raise PodError(f"{name}: task {task} has {bare} templates with bare = true, not one")
     ids = [t.id for t in templates]
     if twice := next((i for i in ids if ids.count(i) > 1), None):
-        raise PodError(f"{name}: id {twice!r} is given twice")
+        raise PodError(f"{name}: id {twice!r} is used twice")
     return templates
 
 

@@ -120,7 +120,7 @@ def figures(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def prompt_lengths(prompts: Rows) -> Rows:
-    """Return a row a task: how long its prompts are, in words and in characters."""
+    """Return one row per task: how long its prompts are, in words and in characters."""
     rows: Rows = []
     for task in dict.fromkeys(row["task"] for row in prompts):
         own = [row for row in prompts if row["task"] == task]
@@ -210,7 +210,7 @@ def _percent(share: float | None) -> str:
 
 
 def _table(title: str, rows: Rows) -> Table:
-    """Return rows as a table; numbers stand right."""
+    """Return rows as a table; numbers are right-aligned."""
     table = Table(title=title, title_justify="left")
     for name, value in (rows[0] if rows else {}).items():
         right = not isinstance(value, str) or value.endswith("%")

@@ -1,18 +1,18 @@
 -- explanations: one row per entry of explanation.json about a purchase.   key: (split, number)
 --
--- in: told(entry, split, user, item, feature, sentence); interactions
+-- in: entries(entry, split, user, item, feature, sentence); interactions
 -- Their split stays as it is, whatever the other tasks hold out. Entries that name no purchase, or
 -- no feature or sentence, are rejected and counted; `line_number` is then the entry's, from 1.
 
 CREATE TABLE placed AS
-SELECT told.*, position,
+SELECT entries.*, position,
     CASE
         WHEN user IS NULL OR item IS NULL THEN 'no numbers of a user and an item'
         WHEN trim(coalesce(feature, '')) = '' THEN 'no feature'
         WHEN trim(coalesce(sentence, '')) = '' THEN 'no explanation'
         WHEN position IS NULL THEN 'no such purchase'
     END AS reason
-FROM told LEFT JOIN (
+FROM entries LEFT JOIN (
     SELECT user_id AS user, item_id AS item, min(position) AS position
     FROM interactions GROUP BY user_id, item_id
 ) USING (user, item);
@@ -32,7 +32,7 @@ WHERE reason IS NOT NULL
 ORDER BY entry;
 
 INSERT INTO stages
-SELECT 'explain', 'in', count(*) FROM told
+SELECT 'explain', 'in', count(*) FROM entries
 UNION ALL
 SELECT 'explain', split, count(*) FROM explanations GROUP BY split
 UNION ALL
