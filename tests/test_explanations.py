@@ -16,9 +16,11 @@ import pyarrow as pa
 import pytest
 
 from podprep.contract.errors import PodError
+from podprep.contract.manifest import read_manifest
 from podprep.engine import sql_text
-from podprep.recipe.lexicon import load_lexicon
+from podprep.recipe.lexicon import load_lexicon, word_list_hashes
 from podprep.recipe.sentiment import read_sentiment
+from tests.conftest import Build, arithmetic_rows
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "raw"
 DUMPS = ("All_Beauty_5.json.gz", "reviews_Musical_Instruments_first_5050.json.gz")
@@ -266,3 +268,11 @@ def test_errors_say_what_where_and_what_next(
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(PodError, match=r"none\.jsonl: No such file"):
         read_sentiment(tmp_path / "none.jsonl")
+
+
+def test_the_manifest_names_the_word_lists_where_they_were_used(build_rows: Build) -> None:
+    rows = arithmetic_rows()
+    for tasks, used in ((("explanation", "topn"), True), (("topn",), False)):
+        manifest = read_manifest(build_rows(rows, tasks=tasks, negatives=5, rounds=1))
+        expected = word_list_hashes() if used else None
+        assert manifest["inputs"].get("word_lists") == expected

@@ -75,15 +75,7 @@ def write_samples(
         draw(cursor, part)
         return samples(cursor, part)
 
-    rows = _rows(con)
-    held_out = [p for s in HELD_OUT for p in _parts(Task.TOPN, s, 1, rows)]
-    others = [
-        part
-        for task in options.tasks
-        for split in ("train", *HELD_OUT)
-        for part in _parts(task, split, options.rounds if split == "train" else 1, rows)
-        if part.task is not Task.TOPN or split == "train"
-    ]
+    held_out, others = _all_parts(options, _rows(con))
     done: list[ShardFile] = []
     lengths: set[int] = set()
     steps = len(held_out) + len(others)
@@ -132,6 +124,21 @@ def _rows(con: duckdb.DuckDBPyConnection) -> dict[tuple[Task, str], int]:
         for task in Task
         for split in ("train", *HELD_OUT)
     }
+
+
+def _all_parts(
+    options: BuildOptions, rows: dict[tuple[Task, str], int]
+) -> tuple[list[Part], list[Part]]:
+    """Return the parts with frozen negatives, and all others."""
+    held_out = [p for s in HELD_OUT for p in _parts(Task.TOPN, s, 1, rows)]
+    others = [
+        part
+        for task in options.tasks
+        for split in ("train", *HELD_OUT)
+        for part in _parts(task, split, options.rounds if split == "train" else 1, rows)
+        if part.task is not Task.TOPN or split == "train"
+    ]
+    return held_out, others
 
 
 def _parts(task: Task, split: str, rounds: int, rows: dict[tuple[Task, str], int]) -> list[Part]:
