@@ -7,8 +7,8 @@ import numpy as np
 
 from podprep.contract.errors import PodError
 from podtrain.catalogue import Catalogue, Id
-from podtrain.evaluate.ranking import Watch, batch_size, best
 from podtrain.recommenders.queries import Ints, Pairs, Queries
+from podtrain.recommenders.ranking import Watch, batch_size, best
 
 if TYPE_CHECKING:
     import polars as pl

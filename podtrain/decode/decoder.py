@@ -61,6 +61,7 @@ class Decoder:
         self.first_token = int(config.decoder_start_token_id)
         self.dtype = torch.promote_types(self.head.dtype, torch.float32)
         self.scale = config.d_model**-0.5 if config.scale_decoder_outputs else 1.0
+        self.temperature: float = getattr(config, "item_temperature", 0.0)
         self._heads: tuple[int, int] = (config.num_heads, config.d_kv)
 
     def start(self, states: Tensor, mask: Tensor, queries: int) -> State:
@@ -100,6 +101,17 @@ class Decoder:
         if keep:
             state.slots += tokens.shape[1]
         return _normed(self.stack.final_layer_norm, x)
+
+    def item_logits(self, hidden: Tensor, tokens: Tensor | slice) -> Tensor:
+        """Return `logits` of tokens that items are made of.
+
+        Where the T5 has an item temperature, they are cosines over that (`Pod.item_loss`).
+        """
+        if not self.temperature:
+            return self.logits(hidden, tokens)
+        with torch.autocast(hidden.device.type, enabled=False):
+            unit = F.normalize(self.head[tokens].to(self.dtype), dim=-1)
+            return F.linear(F.normalize(hidden.to(self.dtype), dim=-1), unit) / self.temperature
 
     def logits(self, hidden: Tensor, tokens: Tensor | slice | None = None) -> Tensor:
         """Return (..., tokens) logits, of all tokens or of those given; a slice copies nothing."""

@@ -101,7 +101,7 @@ def choices(
     choice.masked_fill_(beyond, 0)
     if level.widest == 1:
         return torch.zeros(*hidden.shape[:2], 1, device=hidden.device), choice
-    logits = decoder.logits(hidden, level.rows)
+    logits = decoder.item_logits(hidden, level.rows)
     if level.nodes > 1:
         column = level.column[choice].expand(len(hidden), -1, -1)
         logits = logits.gather(2, column).masked_fill_(beyond, -torch.inf)

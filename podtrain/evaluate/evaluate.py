@@ -17,7 +17,6 @@ from podprep.contract.shards import Shards
 from podtrain.data.interactions import Interactions
 from podtrain.evaluate.files import write_lists, write_ranks, write_results, write_texts
 from podtrain.evaluate.published import published_name
-from podtrain.evaluate.ranking import BATCH, Ranked, Watch, candidates_of, rank
 from podtrain.metrics.compare import compare
 from podtrain.metrics.ranking import (
     per_user,
@@ -26,8 +25,9 @@ from podtrain.metrics.ranking import (
     ranking_metrics,
 )
 from podtrain.metrics.text import text_metrics
-from podtrain.recommenders.base import Floats, Recommender
-from podtrain.recommenders.queries import Ints, Pairs, Queries, held_out
+from podtrain.recommenders.base import Recommender
+from podtrain.recommenders.queries import Floats, Ints, Pairs, Queries, held_out
+from podtrain.recommenders.ranking import BATCH, Ranked, Watch, candidates_of, rank
 from podtrain.recommenders.registry import entries
 from podtrain.run import LIBRARIES, Run
 from podtrain.train.device import choose_precision

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -18,12 +16,12 @@ from podprep.contract.errors import PodError
 from podprep.contract.shards import Shards
 from podtrain.data.interactions import Interactions
 from podtrain.data.sequences import SequenceStream
-from podtrain.recommenders.queries import Ints, Pairs, Queries
+from podtrain.metrics.ranking import per_user
+from podtrain.recommenders.queries import Floats, Ints, Pairs, Queries
+from podtrain.recommenders.ranking import gathered, rank
 from podtrain.train.config import TrainConfig
 from podtrain.train.options import Options
 from podtrain.train.world import World
-
-Floats = npt.NDArray[np.float32]
 
 
 @runtime_checkable
@@ -103,6 +101,16 @@ class Trainable(Recommender, Protocol):
     def begin_training(self) -> None:
         """Make what only training needs."""
 
+    def validation_ndcg(
+        self, queries: Queries, targets: Ints, candidates: Ints | None, world: World
+    ) -> float:
+        """Return the mean NDCG@10 of validation users, bought items left out.
+
+        candidates: of top-N; None: all items are ranked. A model may choose here what it has left
+        to be chosen on validation. The users are one process's part; the mean is over all.
+        """
+        ...
+
     def describe(self) -> dict[str, Any]:
         """Return what `restore` needs to make the model again, as JSON."""
         ...
@@ -125,8 +133,7 @@ class ScoresItems:
 
     def candidate_scores(self, queries: Queries, candidates: Ints) -> Floats:
         """Take the candidates' scores out of those of all items."""
-        found = np.take_along_axis(self.scores(queries), np.maximum(candidates, 1) - 1, axis=1)
-        return np.where(candidates > 0, found, np.float32(-np.inf))
+        return gathered(self.scores(queries), candidates)
 
     def texts(self, pairs: Pairs) -> list[str]:  # noqa: ARG002
         """Refuse: this recommender does not explain."""
@@ -242,6 +249,16 @@ class TrainableRecommender(ScoresItems, nn.Module):
     def take_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Take the optimizer's step."""
         optimizer.step()
+
+    def validation_ndcg(
+        self, queries: Queries, targets: Ints, candidates: Ints | None, world: World
+    ) -> float:
+        """Return the mean NDCG@10: there is nothing to choose."""
+        ways = rank(self, queries, targets, candidates=candidates)
+        _, ndcg = per_user(ways[candidates is None].ranks, 10)
+        total = torch.tensor([ndcg.sum(), len(queries)], dtype=torch.float64, device=self.device)
+        summed, users = world.sum(total).tolist()
+        return float(summed / max(users, 1))
 
     def describe(self) -> dict[str, Any]:
         """Return nothing: config, options and dataset make the model again."""

@@ -10,9 +10,9 @@ import numpy as np
 
 from podprep.contract.shards import Shards
 from podtrain.data.interactions import Interactions
-from podtrain.recommenders.base import Floats, ScoresItems
+from podtrain.recommenders.base import ScoresItems
 from podtrain.recommenders.cooccurrence import Cooccurrence
-from podtrain.recommenders.queries import Ints, Queries
+from podtrain.recommenders.queries import Floats, Ints, Queries
 
 # The constants of item-knn, chosen on the validation split of Beauty, NDCG@10 there as pod and
 # clean: .0640 .0515 as they stand; DECAY .4 .0641 .0505, .6 .0620 .0519; BACKWARD .2 .0646 .0512,

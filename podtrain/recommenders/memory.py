@@ -4,14 +4,15 @@ A T5 of a few dimensions cannot hold which item follows which: that is as many f
 pairs. Counting holds them all. So the counts stand beside the model as a sparse table that the
 history reads (kNN-LM, Khandelwal et al. 2020, and LINK 2025 do so with text and with items):
 
-    log m(i | history) = sharpness log(x_i + r_i) - log of the sum over items not in the history
+    m(i | history) is proportional to (x_i + r_i)^sharpness
     x_i = sum over purchases k back and groups g of gaps:
-              back_k gap_g count_g(h_k, i)^power / (popularity(h_k)^a popularity(i)^b)
+              back_k gap_g count_g(h_k, i) / (popularity(h_k)^a popularity(i)^b)
     r_i = floor popularity(i)^slope
 
 count_g(j, i) says how many training purchases of i stand near one of j by the same user, the gap
-and its direction being in group g. The weights, about fifty numbers, are those under which training
-purchases are most probable given the ones before them, the user's own pairs left out of the counts.
+and its direction being in group g; of items in the history it is taken to be 0. The weights, 25
+numbers, are those under which training purchases are most probable given the ones before them, the
+user's own pairs left out of the counts.
 """
 
 from dataclasses import dataclass
@@ -23,17 +24,15 @@ import torch
 from torch import Tensor, nn
 
 from podtrain.data.interactions import Interactions
-from podtrain.recommenders.base import Floats
-from podtrain.recommenders.queries import Ints, Queries
+from podtrain.recommenders.queries import Floats, Ints, Queries
 
-BACK = 20  # latest purchases of a history that are looked at
-GAPS = (1, 2, 3, 6, 10, 1 << 30)  # pairs whose gap is up to one of these, and above the last, pool
-SPAN = 1 << 30
+BACK = 10  # latest purchases of a history that are looked at
+GAPS = (1, 2, 3, 6, 10)  # pairs whose gap is up to one of these, and above the last, are alike
 GROUPS = 2 * len(GAPS)  # forwards and backwards
-EXAMPLES = 2_048  # training purchases that the weights are fitted to, at most
-ITERATIONS = 40  # of L-BFGS
+EXAMPLES = 4_096  # training purchases that the weights are fitted to, at most
+ITERATIONS = 30  # of L-BFGS
 # What a weight that moves by 1 from where item-kNN has it must gain, in nats: few purchases, as
-# those of a small dataset, say little of fifty numbers.
+# those of a small dataset, say little of 25 numbers.
 PRIOR = 0.003
 FEW = 0.5  # purchases of an item that nobody has bought in training
 
@@ -61,12 +60,12 @@ class Counts:
         user, item = user[kept], purchases.items[kept].astype(np.int64) - 1
         longest = int(np.bincount(user, minlength=1).max(initial=0))
         found = [np.zeros(0, np.int64)]
-        for gap in range(1, min(longest, SPAN + 1)):
+        for gap in range(1, min(longest, GAPS[-1] + 1)):
             same = user[gap:] == user[:-gap]
             one, other = item[:-gap][same], item[gap:][same]
-            group = 2 * int(np.searchsorted(GAPS, gap))
-            found.append((one * n + other) * GROUPS + group)
-            found.append((other * n + one) * GROUPS + group + 1)
+            forwards = 2 * int(np.searchsorted(GAPS, gap))
+            found.append((one * n + other) * GROUPS + forwards)
+            found.append((other * n + one) * GROUPS + forwards + 1)
         keys, count = np.unique(np.concatenate(found), return_counts=True)
         pair, group = np.divmod(keys, GROUPS)
         return cls(
@@ -78,7 +77,7 @@ class Counts:
         )
 
     def entries_of(self, latest: Ints) -> tuple[Ints, Ints, Ints]:
-        """Return rows, places back and entries of the items of histories (rows, BACK), 0 for none."""
+        """Return rows, places back and entries of items of histories (rows, BACK), 0 for none."""
         row, back = np.nonzero(latest)
         source = latest[row, back] - 1
         length = self.starts[source + 1] - self.starts[source]
@@ -93,12 +92,11 @@ class Memory(nn.Module):
     def __init__(self, purchases: Interactions) -> None:
         super().__init__()
         self.counts = Counts.of(purchases)
-        near = np.array([1, 2, 3, 4.5, 8.5, 15])
+        near = np.array([1, 2, 3, 4.5, 8.5])
         gap = np.repeat(np.log(near) * -0.5, 2) + np.tile([0, np.log(0.3)], len(GAPS))
         self.gap = _fixed(torch.tensor(gap, dtype=torch.float32))
-        self.back = _fixed(np.log(0.7) * torch.arange(BACK, dtype=torch.float32))
+        self.back = _fixed(np.log(0.5) * torch.arange(BACK, dtype=torch.float32))
         self.damping = _fixed(torch.tensor([0.3, 0.1]))
-        self.power = _fixed(torch.ones(()))
         self.sharpness = _fixed(torch.zeros(()))
         self.floor = _fixed(torch.tensor(-5.0))
         self.slope = _fixed(torch.tensor(0.5))
@@ -113,26 +111,23 @@ class Memory(nn.Module):
 
     @torch.no_grad()
     def scores(self, queries: Queries) -> Floats:
-        """Return (queries, items): log m, -inf for what is in the history."""
+        """Return (queries, items): log m, of all items summing to one."""
         counts, n = self.counts, len(self.counts.popularity)
         row, back, at = counts.entries_of(queries.latest(BACK))
         popularity = self._popularity(counts.popularity).double().numpy()
         damped = np.exp(-float(self.damping[1]) * popularity)
         # of each entry once, not once for each history
         source = np.repeat(np.arange(n), np.diff(counts.starts))
-        weight = counts.count.astype(np.float64) ** float(self.power)
+        weight = counts.count.astype(np.float64)
         weight *= np.exp(self.gap.double().numpy())[counts.group] * damped[counts.item]
         weight *= np.exp(-float(self.damping[0]) * popularity)[source]
         backs = np.exp(self.back.double().numpy())
         x = np.bincount(
             row * n + counts.item[at], backs[back] * weight[at], minlength=len(queries) * n
         ).reshape(len(queries), n)
+        x[queries.seen()] = 0  # the user's own pairs are in the counts
         x += np.exp(float(self.floor) + float(self.slope) * popularity)
-        scores = np.log(x) * np.exp(float(self.sharpness))
-        scores[queries.seen()] = -np.inf
-        most = scores.max(axis=1, keepdims=True)
-        scores -= most + np.log(np.exp(scores - most).sum(axis=1, keepdims=True))
-        return scores.astype(np.float32)
+        return log_softmax((np.log(x) * np.exp(float(self.sharpness))).astype(np.float32))
 
     def fit(self, purchases: Interactions) -> None:
         """Fit the weights to training purchases that come after another, an even choice of them."""
@@ -155,7 +150,7 @@ class Memory(nn.Module):
             optimizer.zero_grad()
             moved = [(w - s).square().sum() for w, s in zip(weights, start, strict=True)]
             total = self._loss(examples) + PRIOR * torch.stack(moved).sum()
-            total.backward()  # type: ignore[no-untyped-call]
+            total.backward()
             return total.detach()
 
         with torch.enable_grad():
@@ -168,7 +163,7 @@ class Memory(nn.Module):
 
         The sum over all items is that of r, corrected where x is not 0.
         """
-        value = self.gap[x.group] + self.back[x.back] + self.power * x.count
+        value = self.gap[x.group] + self.back[x.back] + x.count
         value = value - self.damping[0] * x.source - self.damping[1] * x.item
         cells = torch.zeros(len(x.cell_item)).index_add(0, x.cell, value.exp())
         sharpness = self.sharpness.exp()
@@ -181,6 +176,13 @@ class Memory(nn.Module):
         )
         total = (every - bought).index_add(0, x.cell_row, more)
         return (total.log() - score[x.target]).mean()
+
+
+def log_softmax(scores: Floats) -> Floats:
+    """Return log-probabilities along the rows; -inf stays what it is."""
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    total = np.exp(shifted).sum(axis=1, keepdims=True, dtype=np.float64)
+    return np.asarray(shifted - np.log(total), np.float32)
 
 
 def _fixed(value: Tensor) -> nn.Parameter:
@@ -278,7 +280,9 @@ def _own_keys(trained: list[Ints], n_items: int) -> Ints:
     for row, items in enumerate(trained):
         first, second = np.triu_indices(len(items), 1)
         one, other = items[first] - 1, items[second] - 1
-        group = 2 * np.searchsorted(GAPS, second - first)
+        near = second - first <= GAPS[-1]
+        one, other, gaps = one[near], other[near], (second - first)[near]
+        group = 2 * np.searchsorted(GAPS, gaps)
         found.append(((row * n_items + one) * n_items + other) * GROUPS + group)
         found.append(((row * n_items + other) * n_items + one) * GROUPS + group + 1)
     return np.concatenate(found)

@@ -11,6 +11,7 @@ from podprep.contract.tasks import SPLITS
 from podtrain.data.interactions import Interactions
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

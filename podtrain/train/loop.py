@@ -18,10 +18,9 @@ from torch import Tensor
 from podprep.contract.errors import PodError
 from podprep.contract.manifest import MANIFEST
 from podprep.contract.shards import Shards
-from podtrain.evaluate.ranking import candidates_of, rank
-from podtrain.metrics.ranking import per_user
 from podtrain.recommenders.base import TrainableRecommender
 from podtrain.recommenders.queries import Ints, Queries, held_out
+from podtrain.recommenders.ranking import candidates_of
 from podtrain.run import BEST, LAST, RUN, Run
 from podtrain.train.checkpoint import OPTIMIZER, read_checkpoint, weights, write_checkpoint
 from podtrain.train.config import RunConfig
@@ -271,16 +270,9 @@ class Training:
         known = self.ranked[task]
         rows = np.arange(self.world.rank, len(known.queries), self.world.size)
         among = None if known.candidates is None else known.candidates[rows]
-        ways = rank(
-            self.model,
-            known.queries.take(rows),
-            known.targets[rows],
-            candidates=among,
+        return self.model.validation_ndcg(
+            known.queries.take(rows), known.targets[rows], among, self.world
         )
-        _, ndcg = per_user(ways[among is None].ranks, 10)
-        total = torch.tensor([ndcg.sum(), len(rows)], dtype=torch.float64, device=self.device)
-        summed, users = self.world.sum(total).tolist()
-        return float(summed / max(users, 1))
 
     def _ranked(self, task: str) -> RankedUsers:
         queries, targets = held_out(self.model.purchases, "valid")

@@ -22,7 +22,7 @@ from podtrain.train.config import TrainConfig
 # By name, trained from scratch. small has the size of t5-small.
 SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2},
-    "compact": {"d_model": 128, "d_kv": 32, "d_ff": 256, "num_layers": 2, "num_heads": 4},
+    "compact": {"d_model": 128, "d_kv": 32, "d_ff": 256, "num_layers": 1, "num_heads": 4},
     "small": {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
 }
 # T5 starts its embeddings at 1 and scales the output down by sqrt(d); vectors that wide hardly
@@ -85,6 +85,7 @@ def _own(config: TrainConfig, options: PodOptions, shards: Shards) -> Base:
     shape = T5Config(**values, **SHAPES[options.base])
     t5 = T5ForConditionalGeneration(shape)
     torch.nn.init.normal_(t5.shared.weight, std=EMBEDDING_STD)
+    t5.config.item_temperature = 0.0 if digits else options.temperature
     start = None
     if init == "spectral":
         first = tokenizer.get_vocab()[f"{MARK}item_1"]
@@ -100,6 +101,7 @@ def empty_t5(shape: dict[str, Any], *, tied: bool) -> T5ForConditionalGeneration
     """Return a T5 of a shape as `describe` has it, its weights to be loaded."""
     config = T5Config.from_dict(shape)
     config.scale_decoder_outputs = shape["scale_decoder_outputs"]
+    config.item_temperature = shape.get("item_temperature", 0.0)
     t5 = T5ForConditionalGeneration(config)
     if not tied:  # transformers ties what it makes, not always what it loads
         t5.lm_head.weight = torch.nn.Parameter(t5.lm_head.weight.detach().clone())

@@ -59,6 +59,66 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tens
     return _LinearCrossEntropy.apply(hidden[kept], weight, labels[kept])  # type: ignore[no-any-return, no-untyped-call]
 
 
+class _CosineCrossEntropy(torch.autograd.Function):
+    """Cross-entropy of cosines over a temperature, with the gradients made on the way.
+
+    A cosine is at most 1, so no maximum has to be taken first.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, scale: float, hidden_cells: Any
+    ) -> Tensor:
+        """hidden (rows, d) and weight (items, d) have rows of length 1. Returns the sum."""
+        needed = hidden.requires_grad or weight.requires_grad
+        logits = ((hidden * scale) @ weight.T).float()
+        target = labels[:, None]
+        chosen = logits.gather(1, target)
+        logits.exp_()
+        logits[hidden_cells] = 0
+        total = logits.sum(1, keepdim=True)
+        loss: Tensor = (total.log() - chosen).sum()
+        if needed:
+            logits /= total
+            logits.scatter_add_(1, target, logits.new_full((1, 1), -1).expand_as(target))
+            grad = (logits * scale).to(weight.dtype)
+            ctx.save_for_backward(grad @ weight, grad.T @ hidden)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Scale what forward has made."""
+        d_hidden, d_weight = ctx.saved_tensors
+        return d_hidden.float() * grads[0], d_weight.float() * grads[0], None, None, None
+
+
+def cosine_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    temperature: float,
+    left_out: tuple[Tensor, Tensor],
+) -> Tensor:
+    """Return the summed cross-entropy of the cosines of hidden (rows, d) and weight (items, d).
+
+    labels: (rows,); left_out: rows and columns of items that are no choice, labels aside.
+    """
+    hidden, weight = F.normalize(hidden, dim=1), F.normalize(weight, dim=1)
+    rows, columns = left_out
+    kept = columns != labels[rows]
+    cells = rows[kept], columns[kept]
+    if torch.compiler.is_compiling():
+        logits = (
+            (hidden @ weight.T / temperature)
+            .float()
+            .index_put(cells, torch.tensor(-torch.inf, device=hidden.device))
+        )
+        return F.cross_entropy(logits, labels, reduction="sum")
+    if not torch.is_grad_enabled():
+        weight = weight.detach()
+    return _CosineCrossEntropy.apply(hidden, weight, labels, 1 / temperature, cells)  # type: ignore[no-any-return, no-untyped-call]
+
+
 class _Attention(torch.autograd.Function):
     """softmax(q k' + bias) v, with dropout on the weights.
 

@@ -11,7 +11,7 @@ from transformers import T5ForConditionalGeneration
 from podprep.contract.errors import PodError
 from podprep.contract.tasks import TASKS
 from podtrain.data.stream import Batch
-from podtrain.recommenders.pod.kernels import linear_cross_entropy
+from podtrain.recommenders.pod.kernels import cosine_cross_entropy, linear_cross_entropy
 from podtrain.recommenders.pod.t5 import decode, encode, micro_batches
 from podtrain.train.device import to_device
 
@@ -67,7 +67,8 @@ class Pod(nn.Module):
     """T5, composed: what stands before its encoder is ours, the rest is as it came.
 
     `input_embedding`, where there is one, embeds the tokens of prompts: an item's input vector
-    is not its output vector, and users, the last tokens, are never generated at all.
+    is not its output vector, and users, the last tokens, are never generated at all. items: the
+    tokens of the items, where each is one token.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Pod(nn.Module):
         whole_word_embeddings: bool = True,
         input_vocab_size: int = 0,
         user_dropout: float = 0.0,
+        items: range | None = None,
     ) -> None:
         super().__init__()
         d = t5.config.d_model
@@ -93,6 +95,7 @@ class Pod(nn.Module):
             nn.Parameter(torch.randn(input_vocab_size, d) * std) if input_vocab_size else None
         )
         self.user_dropout = user_dropout
+        self.items = items if getattr(t5.config, "item_temperature", 0.0) else None
         self._leave_fold_out: LeaveFoldOut | None = None
 
     @property
@@ -173,11 +176,33 @@ class Pod(nn.Module):
         states, mask = self.encode(x)
         tokens = _shifted(x.labels, self.t5.config.decoder_start_token_id)
         hidden = decode(self.t5, tokens, states, mask)
+        if self.items is not None and x.task != "explanation":
+            return self._item_loss(x, hidden[:, 0], self.items)
         if self.t5.config.scale_decoder_outputs:
             hidden = hidden * self.t5.config.d_model**-0.5
         return linear_cross_entropy(
             hidden.flatten(0, 1), self.t5.lm_head.weight, x.labels.flatten()
         )
+
+    def _item_loss(self, x: Inputs, hidden: Tensor, items: range) -> Tensor:
+        """Return the loss of items that are one token each, scored by cosine (`item_logits`).
+
+        The choice is among what can be the answer: all items but those of the history in the
+        sequential task, the candidates in top-N.
+        """
+        weight = self.t5.shared.weight[items.start : items.stop]
+        column, temperature = x.ids - items.start, float(self.t5.config.item_temperature)
+        given = (column >= 0) & (column < len(items))
+        labels = x.labels[:, 0] - items.start
+        if x.task == "sequential":
+            rows, places = given.nonzero(as_tuple=True)
+            left_out = rows, column[rows, places]
+            return cosine_cross_entropy(hidden, weight, labels, temperature, left_out)
+        unit = F.normalize(hidden, dim=1).unsqueeze(2)
+        among = F.normalize(F.embedding(torch.where(given, column, 0), weight), dim=2)
+        logits = (among @ unit).squeeze(2).float() / temperature
+        wanted = (given & (column == labels.unsqueeze(1))).int().argmax(1)
+        return F.cross_entropy(logits.masked_fill(~given, -torch.inf), wanted, reduction="sum")
 
 
 def _shifted(labels: Tensor, start: int) -> Tensor:

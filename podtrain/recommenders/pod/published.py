@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from podtrain.data.tokens import Tokens
-from podtrain.recommenders.base import Floats
 from podtrain.recommenders.pod.model import Inputs
-from podtrain.recommenders.queries import Ints
+from podtrain.recommenders.queries import Floats, Ints
 
 if TYPE_CHECKING:
     from podtrain.recommenders.pod.recommender import PodRecommender

@@ -1,13 +1,13 @@
 """POD as a recommender: its streams of text, its training, and what the trained model answers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoTokenizer
 
 from podprep.contract.errors import PodError
@@ -18,13 +18,17 @@ from podtrain.data.tokens import Tokens
 from podtrain.decode.beam import beam_items, beam_text
 from podtrain.decode.exact import score_candidates, score_catalogue
 from podtrain.decode.trie import Trie
-from podtrain.recommenders.base import Floats, Recommender, TrainableRecommender
+from podtrain.metrics.ranking import per_user, ranks_of
+from podtrain.recommenders.base import Recommender, TrainableRecommender
+from podtrain.recommenders.memory import Memory, log_softmax
 from podtrain.recommenders.pod.bases import Base, empty_t5, make_base
 from podtrain.recommenders.pod.model import Inputs, Pod
 from podtrain.recommenders.pod.options import PodOptions
+from podtrain.recommenders.pod.parts import MemoryAlone, T5Alone, mixture, weighted
 from podtrain.recommenders.pod.published import cut_references, published_items
 from podtrain.recommenders.pod.spectral import leave_fold_out, vectors_of
-from podtrain.recommenders.queries import Ints, Pairs, Queries
+from podtrain.recommenders.queries import Floats, Ints, Pairs, Queries
+from podtrain.recommenders.ranking import batch_size, gathered
 from podtrain.train.config import TrainConfig
 from podtrain.train.world import World
 
@@ -34,10 +38,7 @@ TEXT_BATCH = 256
 TEXT_BEAMS = 7  # the paper's 21 beams are three times the same 7 (exp.py: no diversity penalty)
 # Of an explanation, its end included; the published 10 and 50 count the start, too (exp.py:21-28).
 MIN_TOKENS, MAX_TOKENS = 9, 49
-# Of a step, for items' vectors that start from purchases. At full pace they rank as well (NDCG@10
-# .0456 for .0437 on Beauty's validation split, within noise), but the loss soon grows (8.56 for
-# 8.46 after 3 epochs).
-ITEM_RATE = 0.03
+SHARES = np.linspace(0, 1, 11)  # of the T5 beside the memory, of which validation chooses
 
 
 class PodRecommender(TrainableRecommender):
@@ -57,16 +58,21 @@ class PodRecommender(TrainableRecommender):
         self.tasks = frozenset(config.tasks)
         self.pod, self.base = pod, base
         self.tokens = Tokens(base.tokenizer, base.render)
-        self._slow: list[Tensor] = []
+        ranks = bool(self.tasks - {"explanation"})
+        self.memory = Memory(self.purchases) if options.memory and ranks else None
+        # the T5's share in the scores of each task, the rest is the memory's
+        self.share = nn.Parameter(torch.full((len(TASKS),), 0.5), requires_grad=False)
 
     @classmethod
     def create(cls, config: TrainConfig, options: PodOptions, shards: Shards) -> Self:
         """Make the model that training starts from."""
         base = make_base(config, options, shards)
-        model = cls(config, options, shards, _pod(base, options), base)
+        model = cls(config, options, shards, _pod(base, options, shards), base)
         if base.start is not None:
             base.start(model.pod)
         model.reader.check(config.tasks)
+        if model.memory is not None:
+            model.memory.fit(model.purchases)
         return model
 
     @classmethod
@@ -94,7 +100,7 @@ class PodRecommender(TrainableRecommender):
             options.id_digits,
             options.init,
         )
-        return cls(config, options, shards, _pod(base, options), base)
+        return cls(config, options, shards, _pod(base, options, shards), base)
 
     def describe(self) -> dict[str, Any]:
         """Return the T5's config, and how items are written and read."""
@@ -164,9 +170,6 @@ class PodRecommender(TrainableRecommender):
         first = int(self.tokens.items(1).values[0])
         vectors = vectors_of(self.shards, self.pod.t5, self.config.seed)
         leave_fold_out(self.pod, vectors, first)
-        items = slice(first, first + self.shards.n_items)
-        tables = (self.pod.input_embedding, self.pod.t5.shared.weight)
-        self._slow = [table.data[items] for table in tables if table is not None]
 
     def batches(self, step: int, world: World) -> Iterator[list[Batch]]:
         """Yield what each step from `step` on trains on: a batch, or a part of each task."""
@@ -205,13 +208,6 @@ class PodRecommender(TrainableRecommender):
             {"params": matrices, "weight_decay": self.config.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
-
-    def take_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Take the optimizer's step, items' vectors that start from purchases a part of it."""
-        before = [rows.clone() for rows in self._slow]
-        optimizer.step()
-        for rows, old in zip(self._slow, before, strict=True):
-            torch.lerp(old, rows, ITEM_RATE, out=rows)
 
     # ------------------------------------------------------------------ asking
 
@@ -281,14 +277,59 @@ class PodRecommender(TrainableRecommender):
 
     def scores(self, queries: Queries) -> Floats:
         """Return the log-probability of every item. Errors: `PodError` where it was not trained."""
+        model = self.t5_scores(queries)
+        return self.mixed("sequential", model, lambda memory: memory.scores(queries))
+
+    def candidate_scores(self, queries: Queries, candidates: Ints) -> Floats:
+        """Return log-probabilities among candidates, by the top-N prompt, else by the history."""
+        task = "topn" if "topn" in self.tasks else "sequential"
+        model = self.t5_candidate_scores(queries, candidates)
+        return self.mixed(task, model, lambda memory: gathered(memory.scores(queries), candidates))
+
+    def mixed(self, task: str, model: Floats, counted: Callable[[Memory], Floats]) -> Floats:
+        """Return the log-probabilities that are proportional to p^share m^(1 - share)."""
+        share = float(self.share[TASKS.index(task)])
+        if self.memory is None or share == 1:
+            return log_softmax(model)
+        return mixture(model, counted(self.memory), share)
+
+    def validation_ndcg(
+        self, queries: Queries, targets: Ints, candidates: Ints | None, world: World
+    ) -> float:
+        """Return the mean NDCG@10 of the best share of the T5 beside the memory, which is kept."""
+        if self.memory is None:
+            return super().validation_ndcg(queries, targets, candidates, world)
+        sums = np.zeros(len(SHARES) + 1)
+        for rows, some in queries.batches(batch_size(self.n_items)):
+            if candidates is None:
+                model, memory = self.t5_scores(some), self.memory.scores(some)
+                model[some.seen()] = -np.inf
+                column = targets[rows] - 1
+            else:
+                among = candidates[rows]
+                model = self.t5_candidate_scores(some, among)
+                memory = gathered(self.memory.scores(some), among)
+                column = (among == targets[rows, None]).argmax(1)
+            for n, share in enumerate(SHARES):
+                ranks = ranks_of(weighted(model, memory, share), column)
+                sums[n] += per_user(ranks, 10)[1].sum()
+        sums[-1] = len(queries)
+        *found, users = world.sum(torch.from_numpy(sums).to(self.device)).tolist()
+        best = int(np.argmax(found))
+        task = "sequential" if candidates is None else "topn"
+        self.share[TASKS.index(task)] = SHARES[best]
+        return float(found[best] / max(users, 1))
+
+    def t5_scores(self, queries: Queries) -> Floats:
+        """Return the T5's log-probability of every item."""
         self._must("sequential", "give --candidates, or train with it")
         states, mask = self.encode(self._sequential(queries))
         return np.asarray(score_catalogue(self.pod.t5, states, mask, self.trie).cpu())
 
-    def candidate_scores(self, queries: Queries, candidates: Ints) -> Floats:
-        """Return log-probabilities by the top-N prompt, else by the history."""
+    def t5_candidate_scores(self, queries: Queries, candidates: Ints) -> Floats:
+        """Return the T5's log-probabilities of candidates, in the catalogue."""
         if "topn" not in self.tasks:
-            return super().candidate_scores(queries, candidates)
+            return gathered(self.t5_scores(queries), candidates)
         lists = [[i for i in row if i] for row in candidates.tolist()]
         states, mask = self.encode(self.prompts("topn", queries.user_id, lists))
         wanted = torch.from_numpy(candidates).to(self.device)
@@ -338,8 +379,10 @@ class PodRecommender(TrainableRecommender):
         return cut_references(self.tokens, references)
 
     def components(self) -> Mapping[str, Recommender]:
-        """Return none: all is T5."""
-        return {}
+        """Return the T5 alone and the memory alone, where both have a part."""
+        if self.memory is None:
+            return {}
+        return {"T5 alone": T5Alone(self), "memory alone": MemoryAlone(self)}
 
     def _must(self, task: str, mend: str) -> None:
         if task not in self.tasks:
@@ -355,11 +398,16 @@ def _around_items(template: str) -> tuple[str, str]:
     raise PodError(f"the template {template!r} has no place for items: build the dataset again")
 
 
-def _pod(base: Base, options: PodOptions) -> Pod:
+def _pod(base: Base, options: PodOptions, shards: Shards) -> Pod:
+    items = None
+    if base.input_vocab_size and not base.id_digits:
+        first = int(Tokens(base.tokenizer, base.render).items(1).values[0])
+        items = range(first, first + shards.n_items)
     return Pod(
         base.t5,
         soft_prompt_length=options.soft_prompt_length,
         whole_word_embeddings=options.whole_word_embeddings,
         input_vocab_size=base.input_vocab_size,
         user_dropout=options.user_dropout,
+        items=items,
     )

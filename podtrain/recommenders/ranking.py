@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +10,10 @@ import numpy.typing as npt
 from podprep.contract.shards import Shards
 from podprep.contract.tasks import SPLITS
 from podtrain.metrics.ranking import TargetRanks, ranks_of
-from podtrain.recommenders.base import Floats, Recommender
-from podtrain.recommenders.queries import Ints, Queries
+from podtrain.recommenders.queries import Floats, Ints, Queries
+
+if TYPE_CHECKING:
+    from podtrain.recommenders.base import Recommender
 
 BATCH = 256
 CELLS = 1 << 22  # scores held at a time: with what they are made from, up to 115 MB
@@ -36,7 +38,7 @@ def batch_size(n_items: int) -> int:
 
 
 def rank(
-    recommender: Recommender,
+    recommender: "Recommender",
     queries: Queries,
     targets: Ints,
     *,
@@ -104,6 +106,12 @@ def best(scores: Floats, ids: Ints, n: int) -> tuple[Ints, Floats]:
     out_scores[:, :width] = np.take_along_axis(scores, first, 1)
     out[out_scores == -np.inf] = 0
     return out, out_scores
+
+
+def gathered(scores: Floats, candidates: Ints) -> Floats:
+    """Return the scores of candidates (queries, C), padded with 0: -inf there."""
+    found = np.take_along_axis(scores, np.maximum(candidates, 1) - 1, axis=1)
+    return np.where(candidates > 0, found, np.float32(-np.inf))
 
 
 def candidates_of(shards: Shards, split: str, user_id: Ints) -> Ints:
