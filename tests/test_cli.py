@@ -41,7 +41,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_sample_builds_and_says_what_became_of_it(sample: Path) -> None:
     done = podprep("build", "--dataset", "sample", "--threads", 1, cwd=sample)
-    for words in ("What became of the lines", "7", "not JSON", "explanation samples", "tied"):
+    for words in ("Rows kept and dropped", "7", "not JSON", "explanation samples", "tied"):
         assert words in done.stdout
     assert done.stderr == ""  # quiet in a pipe
 

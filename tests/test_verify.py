@@ -19,7 +19,7 @@ from podprep.recipe.inputs import Inputs
 from podprep.recipe.options import BuildOptions, NegativeSampling, Protocol
 from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
-from podprep.report import print_tables
+from podprep.ui.console import print_tables
 from tests.conftest import Build, arithmetic_rows, write_dump
 from tests.tamper import Row, edit_manifest, rewrite
 
