@@ -19,6 +19,7 @@ from podprep.contract.errors import PodError
 from podprep.contract.hashing import file_sha256
 from podprep.contract.manifest import MANIFEST, SEAL, manifest_sha256, read_manifest
 from podprep.contract.schema import SCHEMAS, sample_path
+from podprep.contract.tasks import SPLITS
 from podprep.engine import Machine, connect, sql_text
 from podprep.recipe.options import BuildOptions, Protocol, Task
 from podprep.ui.console import Styled, Table, numbers, texts
@@ -273,7 +274,7 @@ def _check_statistics(
     for task, split, rows in con.execute(
         "SELECT task, split, count(*) FROM samples GROUP BY ALL"
     ).fetchall():
-        counts = samples.setdefault(task, dict.fromkeys(("train", "valid", "test"), 0))
+        counts = samples.setdefault(task, dict.fromkeys(SPLITS, 0))
         counts[split] += rows
     found |= {"samples": samples, "fewest_negatives": fewest, "most_negatives": most}
     stated = manifest["statistics"]
