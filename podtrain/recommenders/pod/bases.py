@@ -36,8 +36,9 @@ OWN_ITEM, T5_ITEM = "item_{}", "{}"  # the published targets are bare digits
 class Base:
     """A T5 with its tokenizer.
 
-    render: how the model writes an item, its number in place of the braces; input_vocab_size: rows of a separate input embedding, 0 where the input shares T5's embedding
-    with the output; start: initialises the whole model before training.
+    render: how the model writes an item, its number in place of the braces; input_vocab_size: rows
+    of a separate input embedding, 0 where the input shares T5's embedding with the output; start:
+    initialises the whole model before training.
     """
 
     t5: T5ForConditionalGeneration
