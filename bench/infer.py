@@ -80,7 +80,7 @@ def counted() -> Iterator[Work]:
     work, step, logits = Work(), Decoder.step, Decoder.logits
 
     def steps(self: Decoder, state: Any, tokens: torch.Tensor, *rest: Any, **more: Any) -> Any:
-        work.nodes += len(state.unseen) * tokens.shape[1]
+        work.nodes += len(state.mask_bias) * tokens.shape[1]
         return step(self, state, tokens, *rest, **more)
 
     def projects(self: Decoder, *rest: Any) -> Any:

@@ -15,6 +15,7 @@ from typer.main import get_command
 
 import podprep
 from podprep import api, cli, dataset
+from podprep.contract.tasks import SPLITS, TASKS
 from podprep.recipe import options
 from podprep.recipe.options import DEFAULTS, BuildOptions
 from tests.conftest import Build, arithmetic_rows
@@ -84,6 +85,11 @@ def test_the_function_and_the_command_have_the_same_options(command: str, functi
         assert names <= ours.keys()
         for name in names - {"duplicates"}:
             assert ours[name] == getattr(DEFAULTS, name)
+
+
+def test_tasks_and_splits_are_those_of_the_contract() -> None:
+    assert tuple(options.Task) == TASKS
+    assert tuple(options.Split) == SPLITS
 
 
 def test_frames_are_the_files(here: podprep.Dataset) -> None:

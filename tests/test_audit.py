@@ -16,7 +16,7 @@ from podprep.audit.leaks import Audit, Figure, audit, audit_table, audit_words, 
 from podprep.contract.errors import PodError
 from podprep.engine import Machine, sql_text
 from podprep.recipe.options import Duplicates, NegativeSampling, Protocol
-from podprep.report import print_tables
+from podprep.ui.console import print_tables
 from tests.conftest import SHARED, Build, Row, arithmetic_rows, needs_shared, review
 from tests.tamper import rewrite
 
@@ -283,7 +283,7 @@ def test_published_negatives_and_explanations_are_asked(tmp_path: Path) -> None:
         MACHINE,
     )
     assert {"negatives", "explanations"} <= leaks(found)
-    assert f"user {user} bought item {held[user][-1]}" in audit_words(found)
+    assert f"user {user} bought item {held[user][-1]}" in "\n".join(audit_words(found))
 
 
 # ------------------------------------------------------------------ folders of others
@@ -379,7 +379,7 @@ def test_the_table_names_every_check(built: Path, capsys: pytest.CaptureFixture[
         assert check.name in shown
         assert check.words
     assert "[max+1, last+1]" in shown
-    assert audit_words(found).startswith("No leak found")
+    assert audit_words(found)[0].startswith("No leak found")
 
 
 @pytest.mark.parametrize("name", sql_files("leak") + sql_files("invariant"))

@@ -41,7 +41,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_sample_builds_and_says_what_became_of_it(sample: Path) -> None:
     done = podprep("build", "--dataset", "sample", "--threads", 1, cwd=sample)
-    for words in ("What became of the lines", "7", "not JSON", "explanation samples", "tied"):
+    for words in ("Rows kept and dropped", "7", "not JSON", "explanation samples", "tied"):
         assert words in done.stdout
     assert done.stderr == ""  # quiet in a pipe
 
@@ -116,10 +116,18 @@ def test_what_a_user_did_is_one_line(sample: Path, name: str) -> None:
     assert sorted(p.name for p in sample.iterdir()) == before
 
 
-def test_an_unknown_split_is_one_line_with_the_choices(sample: Path) -> None:
-    done = podprep("show", "shards", "--split", "tset", cwd=sample, code=2)
-    assert "'tset' is not one of 'train', 'valid', 'test'" in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_a_wrong_option_is_one_line_and_code_2(sample: Path) -> None:
+    for arguments, words in (
+        (("show", "shards", "--split", "dev"), "'dev' is not one of"),
+        (("show", "shards", "--splt", "dev"), "--split"),
+        (("shwo",), "No such command"),
+        (("show",), "Missing argument"),
+    ):
+        done = podprep(*arguments, cwd=sample, code=2)
+        assert done.stdout == ""
+        assert done.stderr.count("\n") == 1
+        assert words in done.stderr
+        assert " --help" in done.stderr
 
 
 @pytest.mark.parametrize("delay", [0.4, 0.6, 0.8, 1.0])

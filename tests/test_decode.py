@@ -15,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from podprep.contract.errors import PodError
 from podtrain.decode import beam, decoder
 from podtrain.decode.beam import beam_items, beam_text
-from podtrain.decode.decoder import Decoder, State
+from podtrain.decode.decoder import Decoder, KVCache
 from podtrain.decode.exact import longer, score_candidates, score_catalogue
 from podtrain.decode.trie import Trie
 
@@ -282,20 +282,20 @@ def test_steps_over_a_tree_equal_the_forward_pass(
 ) -> None:
     """Nodes of each user choose their own parents at random, for longer than positions differ."""
     monkeypatch.setattr(Decoder, "_absorbs", lambda *_: absorbed)
-    monkeypatch.setattr(decoder, "TOGETHER", together)
+    monkeypatch.setattr(decoder, "NODES_TOGETHER", together)
     t5, random = model(kind), torch.Generator().manual_seed(3)
     states, mask = prompts(4)
     steps = Decoder(t5)
-    state, paths = steps.start(states, mask, 31), torch.zeros(4, 1, 0, dtype=torch.int64)
-    assert bool(state.prompt) != absorbed
+    cache, paths = steps.start(states, mask, 31), torch.zeros(4, 1, 0, dtype=torch.int64)
+    assert bool(cache.cross_attention) != absorbed
     path, slots = None, 0
     for nodes in (1, 3, 5, 2, 6, 6, 4, 4):
         parents = torch.randint(0, max(1, paths.shape[1]), (4, nodes), generator=random)
         tokens = torch.randint(0, 64, (4, nodes), generator=random)
         if paths.shape[2]:
             path = longer(path, parents, slots)
-        slots = state.slots
-        hidden = steps.step(state, tokens, path)
+        slots = cache.slots
+        hidden = steps.step(cache, tokens, path)
         before = paths.gather(1, parents[..., None].expand(-1, -1, paths.shape[2]))
         paths = torch.cat([before, tokens[..., None]], 2)
         for node in range(nodes):
@@ -417,21 +417,21 @@ def test_text_is_the_same_whatever_is_given_up_on_the_way(monkeypatch: pytest.Mo
     """Slots that nothing goes back to, users that are done, logits of few users at a time."""
     t5, (states, mask) = model("untied"), prompts(24, seed=8)
     kept: list[tuple[int, int]] = []
-    keep = State.keep
+    keep = KVCache.keep
 
-    def counted(self: State, users: torch.Tensor | None, slots: torch.Tensor) -> None:
-        kept.append((len(self.unseen) - len(slots), self.slots - slots.shape[1]))
+    def counted(self: KVCache, users: torch.Tensor | None, slots: torch.Tensor) -> None:
+        kept.append((len(self.mask_bias) - len(slots), self.slots - slots.shape[1]))
         keep(self, users, slots)
 
-    monkeypatch.setattr(State, "keep", counted)
+    monkeypatch.setattr(KVCache, "keep", counted)
     ask = partial(beam_text, t5, states, mask, beams=5, n=5, min_length=2, max_length=30)
     texts, scores = ask()
     assert any(users for users, _ in kept)
     assert any(slots for users, slots in kept if not users)
     kept.clear()
-    monkeypatch.setattr(beam, "SPREAD", 1_000)
-    monkeypatch.setattr(beam, "LEAVE", 1)
-    monkeypatch.setattr(beam, "LOGITS", 1)
+    monkeypatch.setattr(beam, "CACHE_SLACK", 1_000)
+    monkeypatch.setattr(beam, "COMPACT_SHARE", 1)
+    monkeypatch.setattr(beam, "LOGITS_TOGETHER", 1)
     plain, plain_scores = ask()
     assert not kept
     assert texts == plain

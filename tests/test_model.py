@@ -58,7 +58,7 @@ def pod(
     return Pod(
         small_t5(kind),
         soft_prompt_length=prompts,
-        whole_words=whole_words,
+        whole_word_embeddings=whole_words,
         input_vocab_size=read,
     )
 
@@ -423,6 +423,31 @@ def test_attention_and_its_gradients_are_the_plain_ones(
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_the_softmax_gradient_with_and_without_torchs_own_operator(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = torch.randn(2, 3, 5, 7, dtype=torch.float64, requires_grad=True)
+    grad = torch.randn(2, 3, 5, 7, dtype=torch.float64)
+    (expected,) = torch.autograd.grad(x.softmax(3), x, grad)
+    weights = x.detach().softmax(3).to(dtype)
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-6, torch.bfloat16: 0.03}[dtype]
+    for gone in (False, True):
+        if gone:
+            monkeypatch.setattr(torch.ops, "aten", object())
+        found = grad.to(dtype, copy=True)
+        assert kernels.softmax_backward_(found, weights) is found
+        torch.testing.assert_close(found.double(), expected, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize(("rate", "n"), [(0.0, 0), (1e-6, 1), (0.0019, 1), (0.1, 26), (0.999, 255)])
+def test_a_small_rate_of_dropout_is_not_none(rate: float, n: int) -> None:
+    out = dropout(torch.ones(200_000), rate)
+    assert (out == 0).float().mean().item() == pytest.approx(n / 256, abs=0.004)
+    assert (n > 0) == bool((out == 0).any())
+    assert out.max().item() == pytest.approx(256 / (256 - n))
+
+
 @pytest.mark.parametrize("rate", [0.0, 0.25])
 def test_relu_and_dropout_in_place_are_the_plain_ones(rate: float) -> None:
     x = torch.randn(7, 11, dtype=torch.float64, requires_grad=True)
@@ -669,7 +694,7 @@ def test_a_started_model_is_trained_on_the_purchases_of_others() -> None:
     expected = torch.stack(
         [vectors.fold_deltas[int(user) % spectral.FOLDS][items[0] - 1] for user in users]
     )
-    torch.testing.assert_close((embedded - at_rest)[:, 1:-1, 1:], expected * spectral.STD)
+    torch.testing.assert_close((embedded - at_rest)[:, 1:-1, 1:], expected * spectral.ITEM_STD)
     assert torch.equal(embedded[..., 0], at_rest[..., 0])
     assert torch.equal(embedded[:, [0, -1]], at_rest[:, [0, -1]])
     assert expected[:, :3].abs().amax((1, 2)).min() > 0.01

@@ -55,9 +55,9 @@ def test_a_damaged_manifest_is_refused(copied: Path, text: str) -> None:
 def test_another_version_is_refused_with_both_numbers(copied: Path, version: Any) -> None:
     path = copied / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": version}))
-    with pytest.raises(PodError, match="this podtrain reads 1: build it again") as error:
+    with pytest.raises(PodError, match="this version reads 1: build it again") as error:
         Shards.open(copied)
-    assert f"{path} has schema version {version}, " in str(error.value)
+    assert f"{path} has schema version {version!r}, " in str(error.value)
 
 
 @pytest.mark.parametrize("harm", ["a number", "a key more", "a key less", "no seal"])
@@ -132,7 +132,10 @@ def test_an_unknown_file_is_refused(sample: Shards) -> None:
         sample.sample_table("topn", "all")
 
 
-def test_a_file_is_hashed_once(sample: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_hashed_once_until_it_is_touched(
+    sample: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     hashed: list[str] = []
     digest = hashlib.file_digest
 
@@ -150,7 +153,10 @@ def test_a_file_is_hashed_once(sample: Shards, monkeypatch: pytest.MonkeyPatch) 
         Interactions.read(shards)
     parts = shards.sample_files("topn", "valid")
     assert sorted(hashed) == sorted([USERS, "catalog/interactions.parquet", *parts])
-    Shards.open(sample.folder).open_file(USERS)  # another reader looks for itself
+    Shards.open(sample.folder).open_file(USERS)  # another reader believes the cache
+    assert hashed.count(USERS) == 1
+    (sample.folder / USERS).touch()
+    Shards.open(sample.folder).open_file(USERS)
     assert hashed.count(USERS) == 2
 
 
@@ -188,10 +194,10 @@ def test_interactions_are_put_in_order(copied: Path) -> None:
     def shuffle(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
 
-    before = Shards.open(copied).interactions()
+    before = Interactions.read(Shards.open(copied))
     rewrite(copied, "catalog/interactions.parquet", shuffle)
     check_interactions(copied)
-    after = Shards.open(copied).interactions()
+    after = Interactions.read(Shards.open(copied))
     assert after.items.tolist() == before.items.tolist()
     assert after.split.tolist() == before.split.tolist()
 

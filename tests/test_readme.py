@@ -43,7 +43,7 @@ def test_every_stage_is_in_the_table() -> None:
 def test_every_command_and_option_in_the_readme_exists() -> None:
     for package, needed in (
         (podprep, {"build", "query", "audit", "verify", "stats"}),
-        (podtrain, {"fit", "evaluate", "recommend", "explain", "rules", "compare", "report"}),
+        (podtrain, {"fit", "evaluate", "recommend", "explain", "baselines", "compare", "report"}),
     ):
         commands = get_command(package.cli.app).commands  # type: ignore[attr-defined]
         pattern = rf"(?:^    |`){package.__name__} ([a-z-]+)([^`\n#]*)"

@@ -43,7 +43,8 @@ def test_ten_lines_are_a_recommender(shards: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"model": "toy-popular", "lr": 0.1, "epochs": 3, "batch_size": 4}
     runs = [podtrain.fit(shards, out=tmp_path / f"run{s}", seed=s, **options) for s in (0, 1)]
     run = podtrain.load(tmp_path / "run0")
-    assert run.status == "finished" and run.tasks == ("sequential",)
+    assert run.status == "finished"
+    assert run.tasks == ("sequential",)
     # it has learned what is bought most in training, after a first purchase
     made = run.recommender.purchases
     later = np.setdiff1d(np.flatnonzero(made.split == 0), made.starts[:-1])

@@ -15,6 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from podprep.commands import exchange as commands_exchange
+from podprep.commands.tables import stats_tables
 from podprep.contract.errors import PodError
 from podprep.dataset import Dataset
 from podprep.engine import Machine
@@ -23,10 +24,10 @@ from podprep.recipe.inputs import Inputs
 from podprep.recipe.options import BuildOptions
 from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
-from podprep.stats.figures import QUERIES, stats_tables
+from podprep.stats.figures import QUERIES
 from podprep.stats.flow import levels
 from podprep.stats.page import page, write_page
-from podprep.stats.svg import linear, logarithmic, percent, short
+from podprep.ui.svg import linear, logarithmic, percent, short
 from tests.conftest import Row, arithmetic_rows, review, write_dump
 
 MACHINE = Machine(threads=1, memory=1 << 30)
@@ -202,7 +203,7 @@ def run(*arguments: object, code: int = 0) -> str:
 def test_stats_prints_tables_and_json_and_writes_the_page(shards: Path, tmp_path: Path) -> None:
     file = tmp_path / "deep" / "stats.html"
     shown = run("stats", shards, "--html", file)
-    for words in ("What became of the lines", "Gini", "tie of", "Use of templates", "topn"):
+    for words in ("Rows kept and dropped", "Gini", "tie of", "Use of templates", "topn"):
         assert words in shown
     checked(file.read_text())
     assert list(file.parent.iterdir()) == [file]
@@ -210,7 +211,7 @@ def test_stats_prints_tables_and_json_and_writes_the_page(shards: Path, tmp_path
     assert {*QUERIES, "manifest"} == found.keys()
     assert "not a dataset" in run("stats", tmp_path, code=1)
     assert "only read" in run("stats", shards, "--html", shards / "stats.html", code=1)
-    with pytest.raises(PodError, match="is a folder"):
+    with pytest.raises(PodError, match="is not a file"):
         write_page(found, tmp_path)
 
 

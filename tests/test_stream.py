@@ -100,7 +100,7 @@ def make(
 ) -> Make:
     """Return a function that makes a stream over one of the cuts."""
     monkeypatch.setattr(stream, "WINDOW_ROWS", CUTS[request.param][2])
-    monkeypatch.setattr(stream, "POOL", 2)
+    monkeypatch.setattr(stream, "BUCKET_BATCHES", 2)
     return lambda task, size=4, seed=0: TaskStream(readers[request.param], task, size, seed)
 
 
@@ -244,7 +244,7 @@ def test_few_pads(
     assert pads(batches) < most
     lengths = [batch.ids.shape[1] for batch in batches]
     assert lengths not in (sorted(lengths), sorted(lengths)[::-1])  # short and long ones mixed
-    monkeypatch.setattr(stream, "POOL", 1)
+    monkeypatch.setattr(stream, "BUCKET_BATCHES", 1)
     assert pads(epochs(TaskStream(reader, task, size, 0), 1)[0]) > 1.5 * pads(batches)
 
 

@@ -296,9 +296,9 @@ def test_learned_twice_it_is_the_same(sample: Shards) -> None:
 
 def test_more_words_than_pieces_are_cut_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where equally frequent pieces compete for the last places."""
-    monkeypatch.setattr(learning, "TEXT_PIECES", 90)
+    monkeypatch.setattr(learning, "TEXT_TOKENS", 90)
     texts = [f"{a}{b}{c} {c}{a}" for a in "abcdef" for b in "abcdef" for c in "abcdef"]
-    learned = [learning._text_pieces(order, ["Write"]) for order in (texts, texts, texts[::-1])]
+    learned = [learning._text_tokens(order, ["Write"]) for order in (texts, texts, texts[::-1])]
     assert learned[0] == learned[1] == learned[2]
     text = learned[0][3:]
     assert text == sorted(text, key=lambda x: (-x[1], x[0]))
@@ -307,12 +307,12 @@ def test_more_words_than_pieces_are_cut_the_same_way(monkeypatch: pytest.MonkeyP
 
 def test_a_text_with_a_special_token_teaches_no_second_one() -> None:
     text = " ".join(f"{c}{end}" for c in string.ascii_letters for end in (END, PAD, UNKNOWN))
-    pieces = [piece for piece, _ in learning._text_pieces([text], ["So"])]
+    pieces = [piece for piece, _ in learning._text_tokens([text], ["So"])]
     assert [pieces.count(special) for special in (PAD, END, UNKNOWN)] == [1, 1, 1]
 
 
 def test_nothing_to_learn_from_leaves_characters() -> None:
-    assert {MARK, *string.digits} < {piece for piece, _ in learning._text_pieces([], [])}
+    assert {MARK, *string.digits} < {piece for piece, _ in learning._text_tokens([], [])}
 
 
 def test_words_of_held_out_explanations_are_not_learned(build_rows: Build) -> None:

@@ -19,7 +19,7 @@ from podprep.recipe.inputs import Inputs
 from podprep.recipe.options import BuildOptions, NegativeSampling, Protocol
 from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
-from podprep.report import print_tables
+from podprep.ui.console import print_tables
 from tests.conftest import Build, arithmetic_rows, write_dump
 from tests.tamper import Row, edit_manifest, rewrite
 
@@ -88,7 +88,7 @@ def test_a_sound_dataset_passes_wherever_it_lies(
     print_tables(invariants_table(found))
     shown = capsys.readouterr().out
     assert all(invariant.name in shown and invariant.words for invariant in found.invariants)
-    assert faults_words(found) == f"Everything holds: {len(found.invariants)} invariants."
+    assert faults_words(found) == [f"Everything holds: {len(found.invariants)} invariants."]
 
 
 # ------------------------------------------------------------------ bytes
@@ -332,7 +332,7 @@ def test_rebuild_names_what_differs(built: Path, shards: Path) -> None:
 def test_rebuild_sees_an_edited_manifest(built: Path, shards: Path) -> None:
     edit_manifest(shards, lambda m: m.update(release="2018"))
     invariant = rebuild(shards, {"dump": built / "dump.gz"}, MACHINE, silent)
-    assert invariant.examples == ["manifest.json: release is another"]
+    assert invariant.examples == ["manifest.json: release differs"]
 
 
 def test_rebuild_does_not_trust_a_broken_manifest(shards: Path) -> None:
@@ -346,7 +346,7 @@ def test_another_dump_is_refused(shards: Path, tmp_path: Path) -> None:
         rebuild(shards, {"dump": other}, MACHINE, silent)
     with pytest.raises(PodError, match="there is no such file"):
         rebuild(shards, {"dump": tmp_path / "none"}, MACHINE, silent)
-    with pytest.raises(PodError, match=r"dump\.gz is neither in .* nor here: --raw names it"):
+    with pytest.raises(PodError, match=r"dump\.gz is neither in .* nor here: name it with --raw"):
         rebuild(shards, {}, MACHINE, silent)
 
 

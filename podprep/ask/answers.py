@@ -14,13 +14,11 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from podprep.ask.query import Answer, Question
 from podprep.contract.errors import PodError
 from podprep.contract.writing import evenly, replacing
+from podprep.ui.console import Column, Table, print_json, print_tables, texts
 
 GROUP_ROWS = 100_000  # in a row group of a Parquet answer
 WIDEST = 60  # characters of a cell of a table
@@ -58,15 +56,15 @@ def print_questions(questions: dict[str, Question], *, as_json: bool) -> None:
         for q in questions.values()
     ]
     if as_json:
-        sys.stdout.write(f"{json.dumps(listed, indent=1, ensure_ascii=False)}\n")
+        print_json(listed)
         return
-    table = Table("name", "asks", "takes")
+    table = Table("", texts("name", "asks", "takes"))
     for q in questions.values():
         params = [f"--param {name}={value}" for name, value in q.variables.items()]
-        table.add_row(
+        table.add(
             q.name, q.title, "--run" if q.needs_run else f"({', '.join(params)})" if params else ""
         )
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    print_tables(table)
 
 
 def _write_parquet(answer: Answer, path: Path) -> None:
@@ -120,13 +118,12 @@ def _write_table(answer: Answer, file: IO[str], rows: int) -> None:
     if answer.schema.names == ["explain_key", "explain_value"]:
         file.writelines(f"{plan}\n" for _, plan in shown)
         return
-    table = Table()
-    for field in answer.schema:
-        number = _is_number(field.type)  # texts give way where it is too wide
-        table.add_column(Text(field.name), justify="right" if number else "left", no_wrap=number)
+    columns = [Column(field.name, number=_is_number(field.type)) for field in answer.schema]
+    table = Table("", columns)
+    whole = not file.isatty()  # in a pipe and in a file nothing is cut
     for row in shown:
-        table.add_row(*(Text(_cell(v), no_wrap=True, overflow="ellipsis") for v in row))
-    Console(file=file, width=None if file.isatty() else 120).print(table)
+        table.add(*(_cell(value, whole=whole) for value in row))
+    print_tables(table, file=file)
     if count > len(shown):
         file.write(f"{len(shown):,} of {count:,} rows: --rows shows more, --out keeps them all\n")
     else:
@@ -175,8 +172,8 @@ def _field(value: Any) -> str | None:
     return plain if plain is None or isinstance(plain, str) else _json(plain)
 
 
-def _cell(value: Any) -> str:
-    """Return a value for a terminal: short, without control characters."""
+def _cell(value: Any, *, whole: bool) -> str:
+    """Return a value for the eye; a long text is cut, unless all of it is wanted."""
     if value is None:
         return "NULL"
     if isinstance(value, float):
@@ -186,8 +183,7 @@ def _cell(value: Any) -> str:
         return str(value)
     plain = _plain(value)
     text = plain if isinstance(plain, str) else _json(plain)
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    if len(text) <= WIDEST:
+    if whole or len(text) <= WIDEST:
         return text
     more = f" ({len(value)} in all)" if isinstance(value, list) else ""
     return f"{text[: WIDEST - len(more) - 2]} …{more}"

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from rich.table import Table
-from rich.text import Text
 
 from podprep.ask.warehouse import views
 from podprep.audit.published import open_published
@@ -15,6 +13,7 @@ from podprep.contract.errors import PodError
 from podprep.contract.manifest import MANIFEST
 from podprep.contract.shards import Shards
 from podprep.engine import Machine, connect, sql_folder, sql_text
+from podprep.ui.console import Styled, Table, numbers, texts
 
 CLEAN, LEAK = "clean", "LEAK"
 COLOURS = {CLEAN: "green", LEAK: "bold red"}
@@ -139,41 +138,32 @@ def _rows(con: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> list[d
 
 def audit_table(audit: Audit) -> Table:
     """Return the verdicts, one row per figure."""
-    table = Table(title=f"Leaks in {audit.path} ({audit.what})", title_justify="left")
-    table.add_column("check", no_wrap=True)
-    table.add_column("figure", ratio=1)
-    table.add_column("here", justify="right", no_wrap=True)
-    table.add_column("by chance", justify="right", no_wrap=True)
-    table.add_column("leak beyond", justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
+    figures = numbers("here", "by chance", "leak beyond")
+    columns = [*texts("check", "figure"), *figures, *texts("verdict")]
+    table = Table(f"Leaks in {audit.path} ({audit.what})", columns)
     for check in audit.checks:
-        reasons = list(dict.fromkeys(f.why for f in check.figures if f.why))
-        applicable = [f for f in check.figures if not f.why]
-        for n, f in enumerate(applicable):
-            table.add_row(
-                "" if n else check.name,
-                Text(f.figure),
-                *(_shown(value, f.unit) for value in (f.value, f.chance, f.threshold)),
-                Text(f.verdict, COLOURS.get(f.verdict, "dim")),
-            )
-        for n, why in enumerate(reasons, len(applicable)):
-            words = ("" if n else check.name, Text(why, "dim"), "", "", "")
-            table.add_row(*words, Text("not applicable", "dim"))
-        table.add_section()
+        name = check.name  # on the first row only
+        for f in (figure for figure in check.figures if not figure.why):
+            shown = (_shown(value, f.unit) for value in (f.value, f.chance, f.threshold))
+            verdict = Styled(f.verdict, COLOURS.get(f.verdict, "dim"))
+            table.add(name, f.figure, *shown, verdict)
+            name = ""
+        for why in dict.fromkeys(f.why for f in check.figures if f.why):
+            table.add(name, Styled(why, "dim"), "", "", "", Styled("not applicable", "dim"))
+            name = ""
+        table.rule()
     return table
 
 
-def audit_words(audit: Audit) -> str:
+def audit_words(audit: Audit) -> list[str]:
     """Return in plain words what was found: each leak with an example, or that there is none."""
     lines = []
     for check in audit.checks:
         if check.leaks:
             lines.append(f"LEAK {check.name}: {check.words}")
             lines += [f"     such as: {example}" for example in check.examples[:1]]
-    if lines:
-        return "\n".join(lines)
-    figures = [f for c in audit.checks for f in c.figures if f.verdict in (CLEAN, LEAK)]
-    return f"No leak found: {len(figures)} figures are as chance gives them."
+    asked = [f for c in audit.checks for f in c.figures if f.verdict in (CLEAN, LEAK)]
+    return lines or [f"No leak found: {len(asked)} figures are as chance gives them."]
 
 
 def _shown(value: float | None, unit: str) -> str:

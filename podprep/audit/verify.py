@@ -12,8 +12,6 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.table import Table
-from rich.text import Text
 
 from podprep.ask.warehouse import views
 from podprep.audit.leaks import sql_files, title
@@ -21,8 +19,10 @@ from podprep.contract.errors import PodError
 from podprep.contract.hashing import file_sha256
 from podprep.contract.manifest import MANIFEST, SEAL, manifest_sha256, read_manifest
 from podprep.contract.schema import SCHEMAS, sample_path
+from podprep.contract.tasks import SPLITS
 from podprep.engine import Machine, connect, sql_text
 from podprep.recipe.options import BuildOptions, Protocol, Task
+from podprep.ui.console import Styled, Table, numbers, texts
 
 EXAMPLES = 5  # faults that are shown of each invariant
 KEYS = {
@@ -274,7 +274,7 @@ def _check_statistics(
     for task, split, rows in con.execute(
         "SELECT task, split, count(*) FROM samples GROUP BY ALL"
     ).fetchall():
-        counts = samples.setdefault(task, dict.fromkeys(("train", "valid", "test"), 0))
+        counts = samples.setdefault(task, dict.fromkeys(SPLITS, 0))
         counts[split] += rows
     found |= {"samples": samples, "fewest_negatives": fewest, "most_negatives": most}
     stated = manifest["statistics"]
@@ -295,26 +295,19 @@ def _same(a: Any, b: Any) -> bool:
 
 def invariants_table(verification: Verification) -> Table:
     """Return the verdicts, a row an invariant."""
-    table = Table(title=f"Invariants of {verification.path}", title_justify="left")
-    table.add_column("invariant", no_wrap=True)
-    table.add_column("what must hold", ratio=1)
-    table.add_column("faults", justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for invariant in verification.invariants:
-        words = (
-            f"{invariant.words}; not checked: {invariant.skipped}"
-            if invariant.skipped
-            else invariant.words
-        )
-        verdict = Text("FAULT", "bold red") if invariant.faults else Text("holds", "green")
-        if invariant.skipped:
-            verdict = Text("not checked", "dim")
-        table.add_row(invariant.name, Text(words), f"{invariant.faults:,}", verdict)
+    columns = [*texts("invariant", "what must hold"), *numbers("faults"), *texts("verdict")]
+    table = Table(f"Invariants of {verification.path}", columns)
+    for one in verification.invariants:
+        words = f"{one.words}; not checked: {one.skipped}" if one.skipped else one.words
+        verdict = Styled("FAULT", "bold red") if one.faults else Styled("holds", "green")
+        if one.skipped:
+            verdict = Styled("not checked", "dim")
+        table.add(one.name, words, f"{one.faults:,}", verdict)
     return table
 
 
-def faults_words(verification: Verification) -> str:
+def faults_words(verification: Verification) -> list[str]:
     """Return the first faults of each invariant that is broken, or that there are none."""
     invariants = verification.invariants
     lines = [f"FAULT {one.name}: {fault}" for one in invariants for fault in one.examples]
-    return "\n".join(lines) or f"Everything holds: {len(invariants)} invariants."
+    return lines or [f"Everything holds: {len(invariants)} invariants."]

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 import podprep
-from podprep.commands.options import Json, SetMemory, Threads, print_json
+from podprep.commands.options import SetMemory, Threads
+from podprep.ui.cli import Json
 
 FOUND = 2  # the exit code where something was found
 
@@ -36,14 +37,14 @@ def audit(
     Example: podprep audit shards/
     """
     from podprep.audit.leaks import audit_table, audit_words
-    from podprep.report import print_tables
+    from podprep.ui.console import print_json, print_lines, print_tables
 
     found = podprep.audit_folder(path, memory=memory, threads=threads)
     if as_json:
         print_json({**asdict(found), "leaks": found.leaks})
     else:
         print_tables(audit_table(found))
-        typer.echo(audit_words(found))
+        print_lines(*audit_words(found))
     raise typer.Exit(FOUND if found.leaks else 0)
 
 
@@ -69,7 +70,8 @@ def verify(
     Example: podprep verify shards/ --rebuild --raw reviews_Beauty_5.json.gz
     """
     from podprep.audit.verify import faults_words, invariants_table
-    from podprep.report import print_tables, stage_progress
+    from podprep.ui.console import print_json, print_lines, print_tables
+    from podprep.ui.progress import stage_progress
 
     with stage_progress() as progress:
         found = podprep.verify(
@@ -80,5 +82,5 @@ def verify(
         print_json({**asdict(found), "faults": found.faults})
     else:
         print_tables(invariants_table(found))
-        typer.echo(faults_words(found))
+        print_lines(*faults_words(found))
     raise typer.Exit(FOUND if found.faults else 0)

@@ -13,7 +13,6 @@ from podprep.commands.options import (
     DuplicatesOption,
     Force,
     History,
-    Json,
     MaxBad,
     Memory,
     Negatives,
@@ -25,9 +24,9 @@ from podprep.commands.options import (
     Tasks,
     Templates,
     Threads,
-    print_json,
 )
 from podprep.recipe.options import DEFAULTS, Split, Task
+from podprep.ui.cli import Json
 
 ALL_TASKS = ",".join(DEFAULTS.tasks)
 
@@ -71,7 +70,9 @@ def build(
 
     Example: podprep build --dataset beauty --out shards/
     """
-    from podprep.report import accounting_table, dataset_table, print_tables, stage_progress
+    from podprep.commands.tables import accounting_table, dataset_table
+    from podprep.ui.console import print_json, print_lines, print_tables
+    from podprep.ui.progress import stage_progress
 
     with stage_progress() as progress:
         made = podprep.build(
@@ -84,7 +85,7 @@ def build(
         print_json({**made.manifest, "path": str(out)})
         return
     print_tables(accounting_table(made.manifest), dataset_table(made.manifest))
-    typer.echo(f"{out} is ready: podprep show {out}")
+    print_lines(f"{out} is ready: podprep show {out}")
 
 
 def datasets(
@@ -95,8 +96,9 @@ def datasets(
 
     Example: podprep datasets --all
     """
+    from podprep.commands.tables import datasets_table
     from podprep.raw.datasets import search_paths
-    from podprep.report import datasets_table, print_tables
+    from podprep.ui.console import print_json, print_tables
 
     listed = podprep.datasets(every=every or as_json)
     if as_json:
@@ -113,7 +115,9 @@ def fetch(
 
     Example: podprep fetch beauty --meta
     """
-    typer.echo(podprep.fetch(dataset, meta=meta))
+    from podprep.ui.console import print_lines
+
+    print_lines(str(podprep.fetch(dataset, meta=meta)))
 
 
 def show(
@@ -127,7 +131,8 @@ def show(
 
     Example: podprep show shards/ --task topn --split test -n 2
     """
-    from podprep.report import print_tables, sample_table
+    from podprep.commands.tables import sample_table
+    from podprep.ui.console import print_json, print_tables
 
     samples = podprep.open(shards).first_samples(task, split, n)
     if as_json:

@@ -11,7 +11,6 @@ from podprep.commands.options import (
     CompatOption,
     Force,
     History,
-    Json,
     MaxBad,
     Memory,
     Negatives,
@@ -21,9 +20,9 @@ from podprep.commands.options import (
     ShardsFolder,
     Templates,
     Threads,
-    print_json,
 )
 from podprep.recipe.options import DEFAULTS
+from podprep.ui.cli import Json
 
 
 class ExportFormat(StrEnum):
@@ -62,10 +61,10 @@ def stats(
 
     Example: podprep stats shards/ --html stats.html
     """
+    from podprep.commands.tables import stats_tables
     from podprep.contract.writing import refuse_inside
-    from podprep.report import print_tables
-    from podprep.stats.figures import stats_tables
     from podprep.stats.page import write_page
+    from podprep.ui.console import print_json, print_lines, print_tables
 
     refuse_inside(html, shards)
     found = podprep.open(shards).stats(memory=memory, threads=threads)
@@ -76,7 +75,7 @@ def stats(
         return
     print_tables(*stats_tables(found))
     if html:
-        typer.echo(f"{html} is written: open it in a browser")
+        print_lines(f"{html} is written: open it in a browser")
 
 
 def export(
@@ -99,12 +98,14 @@ def export(
 
     Example: podprep export shards/ --format recbole --to dataset/
     """
+    from podprep.ui.console import print_json, print_lines
+
     dataset = podprep.open(shards)
     paths = dataset.export(layout, to, force=force, memory=memory, threads=threads)
     if as_json:
         print_json([{"file": str(p), "bytes": p.stat().st_size} for p in paths])
     else:
-        typer.echo("\n".join(map(str, paths)))
+        print_lines(*map(str, paths))
 
 
 def import_(
@@ -140,7 +141,9 @@ def import_(
 
     Example: podprep import published/beauty --format pod --out shards/
     """
-    from podprep.report import accounting_table, print_tables, stage_progress
+    from podprep.commands.tables import accounting_table
+    from podprep.ui.console import print_json, print_lines, print_tables
+    from podprep.ui.progress import stage_progress
 
     with stage_progress() as progress:
         made = podprep.import_folder(
@@ -152,4 +155,4 @@ def import_(
         print_json({**made.manifest, "path": str(out)})
         return
     print_tables(accounting_table(made.manifest))
-    typer.echo(f"{out} is ready: podprep stats {out}")
+    print_lines(f"{out} is ready: podprep stats {out}")

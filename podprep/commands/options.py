@@ -1,8 +1,7 @@
 """Options that several commands have; those of a build take their help from `BuildOptions`."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,7 +12,6 @@ Run = Annotated[
     Path | None, typer.Option("--run", help="A folder made by podtrain fit: to query it too.")
 ]
 Out = Annotated[Path, typer.Option(help="Where the dataset goes.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Memory = Annotated[str | None, typer.Option(help="For the whole process, as 2GB.")]
 SetMemory = Annotated[str, typer.Option(help="For the whole process, as 2GB.")]
 Threads = Annotated[int | None, typer.Option(help="Default: one per core.")]
@@ -33,8 +31,3 @@ History = Annotated[int, typer.Option(help=HELP["history"])]
 Rounds = Annotated[int, typer.Option(help=HELP["rounds"])]
 DuplicatesOption = Annotated[Duplicates | None, typer.Option(help=HELP["duplicates"])]
 MaxBad = Annotated[float, typer.Option(help=HELP["max_bad"])]
-
-
-def print_json(value: Any) -> None:
-    """Print JSON to stdout."""
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))

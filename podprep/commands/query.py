@@ -9,6 +9,7 @@ import typer
 import podprep
 from podprep.commands.options import Run, SetMemory, ShardsFolder
 from podprep.contract.errors import PodError
+from podprep.ui.cli import Json
 
 
 class Format(StrEnum):
@@ -47,6 +48,7 @@ def query(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where the answer goes; else stdout.")] = None,
     rows: Annotated[int, typer.Option(help="How many rows a table shows.")] = 40,
+    as_json: Json = False,
     memory: SetMemory = "1GB",
 ) -> None:
     """Query a dataset in SQL; nothing else can be read, and only --out is written.
@@ -63,6 +65,10 @@ def query(
     from podprep.contract.writing import refuse_inside
     from podprep.engine import Machine
 
+    if as_json:
+        if form not in (None, Format.JSON) or out:
+            raise PodError("--json prints to standard output: leave --format and --out out")
+        form = Format.JSON
     if listed:
         print_questions(ready_questions(), as_json=form is Format.JSON)
         return

@@ -42,7 +42,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise PodError(f"{path} is damaged: {REBUILD}") from None
     if version != SCHEMA_VERSION:
         raise PodError(
-            f"{path} has schema version {version}, this version reads {SCHEMA_VERSION}: "
+            f"{path} has schema version {version!r}, this version reads {SCHEMA_VERSION}: "
             "build it again, or install the podprep that made it"
         )
     return dict(manifest)

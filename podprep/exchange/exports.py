@@ -13,12 +13,11 @@ from podprep.contract.errors import PodError
 from podprep.contract.manifest import MANIFEST
 from podprep.contract.schema import SCHEMAS
 from podprep.contract.shards import Shards
+from podprep.contract.tasks import SPLITS
 from podprep.contract.writing import replacing, write_parquet
 from podprep.engine import Machine
 from podprep.exchange.card import card
 from podprep.exchange.files import ROWS, Contents, Write, text_file
-
-SPLITS = ("train", "valid", "test")
 
 # A field of a tab-separated file, quoted only where it must be, as pandas and RecBole read it.
 _FIELD = """

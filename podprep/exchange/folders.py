@@ -12,6 +12,7 @@ from typing import Any, TextIO, cast
 import pyarrow as pa
 
 from podprep.contract.errors import PodError
+from podprep.contract.tasks import SPLITS
 from podprep.raw.dumps import LONGEST_LINE
 
 POD_FILES = {
@@ -20,7 +21,6 @@ POD_FILES = {
     "negatives": "negative.txt",
     "explanations": "explanation.json",
 }
-PARTS = ("train", "valid", "test")
 ROWS = 16_384  # explanations held at a time
 NAMES = pa.schema([("kind", pa.string()), ("number", pa.int64()), ("name", pa.string())])
 ENTRIES = pa.schema(
@@ -75,12 +75,12 @@ def _recbole(path: Path) -> Folder:
     if len(names) > 1:
         raise PodError(f"{path} has the .inter files of {len(names)} datasets: {', '.join(names)}")
     name = names[0]
-    parts = {part: find_file(path / f"{name}.{part}.inter") for part in PARTS}
+    parts = {part: find_file(path / f"{name}.{part}.inter") for part in SPLITS}
     files = {part: file for part, file in parts.items() if file}
-    if len(files) != len(PARTS):  # all three, or none: a split is not completed
+    if len(files) != len(SPLITS):  # all three, or none: a split is not completed
         whole = find_file(path / f"{name}.inter")
         if whole is None:
-            missing = next(part for part in PARTS if part not in files)
+            missing = next(part for part in SPLITS if part not in files)
             raise PodError(f"{path} has neither {name}.inter nor {name}.{missing}.inter")
         files = {"purchases": whole}
     if described := find_file(path / f"{name}.item"):

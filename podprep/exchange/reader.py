@@ -7,8 +7,9 @@ import duckdb
 import pyarrow as pa
 
 from podprep.contract.errors import PodError
+from podprep.contract.tasks import SPLITS
 from podprep.engine import Progress, read_stream, sql_text
-from podprep.exchange.folders import ENTRIES, PARTS, read_explanations, read_maps
+from podprep.exchange.folders import ENTRIES, read_explanations, read_maps
 from podprep.raw.dumps import LINES, read_lines
 
 
@@ -27,7 +28,7 @@ class Reader:
 
         def lines() -> Iterator[pa.RecordBatch]:
             for n, (role, path) in enumerate(paths.items()):
-                split = role if role in PARTS else None
+                split = role if role in SPLITS else None
                 for batch in read_lines(path):
                     rows = batch.num_rows
                     extra = [pa.array([n] * rows, pa.int64()), pa.array([split] * rows, "string")]

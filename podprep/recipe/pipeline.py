@@ -14,6 +14,7 @@ from podprep.contract.errors import PodError
 from podprep.contract.manifest import write_manifest
 from podprep.contract.schema import SCHEMA_VERSION, SCHEMAS
 from podprep.contract.shards import new_dataset
+from podprep.contract.tasks import SPLITS
 from podprep.contract.writing import ShardFile, evenly, write_parquet
 from podprep.engine import (
     Machine,
@@ -37,7 +38,7 @@ CATALOG_ROWS = 131_072  # rows in a row group of the catalogue
 OPTIONS = (
     "protocol", "seed", "core", "negatives", "negative_sampling", "history", "duplicates",
 )  # fmt: skip
-OUTCOMES = ("kept", "train", "valid", "test")
+OUTCOMES = ("kept", *SPLITS)
 SENTENCE_LINES = 32_768  # lines of the dump that one query searches for sentences
 
 
@@ -342,6 +343,6 @@ class Build:
         for file in self.files:
             if file.path.startswith("samples/"):
                 task, split = (p.partition("=")[2] for p in file.path.split("/")[1:3])
-                counts = samples.setdefault(task, dict.fromkeys(("train", "valid", "test"), 0))
+                counts = samples.setdefault(task, dict.fromkeys(SPLITS, 0))
                 counts[split] += file.rows
         return {**reader.to_pylist()[0], "samples": samples}

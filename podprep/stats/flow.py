@@ -1,11 +1,14 @@
 """The accounting of a build as a flow: from raw lines, past what was dropped, to samples."""
 
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
+from markupsafe import Markup
+
+from podprep.ui.svg import element
+
+SPLITS = ("train", "valid", "test")  # also the styles of their colours
 BAR, TEXT, GAP = 26, 34, 20  # heights: a bar, the words above it, the ribbon below it
-SPLITS = {"train": "a", "valid": "b", "test": "c"}
 SPLIT_NAMES = {"train": "training", "valid": "validation", "test": "test"}
 
 
@@ -48,7 +51,7 @@ def levels(manifest: dict[str, Any]) -> list[Level]:
         if name == "explain" and (imported or not stage["out"]):
             continue
         parts = tuple(
-            (SPLIT_NAMES.get(what, "go on"), stage["out"][what], SPLITS.get(what, "kept"))
+            (SPLIT_NAMES.get(what, "go on"), stage["out"][what], what)
             for what in (*SPLITS, "kept")
             if stage["out"].get(what)
         )
@@ -59,19 +62,19 @@ def levels(manifest: dict[str, Any]) -> list[Level]:
     return found
 
 
-def flow(manifest: dict[str, Any], width: int) -> str:
+def flow(manifest: dict[str, Any], width: int) -> Markup:
     """Return the flow as SVG for a sheet of this width: letters keep their size, bars shrink."""
     found = levels(manifest)
     samples = [
         Level(
             f"{task} samples",
-            tuple((SPLIT_NAMES[s], n, SPLITS[s]) for s, n in counts.items() if n),
+            tuple((SPLIT_NAMES[s], n, s) for s, n in counts.items() if n),
             {},
         )
         for task, counts in sorted(manifest["statistics"]["samples"].items(), key=_order)
     ]
     most = max((level.total for level in found), default=1)
-    parts: list[str] = []
+    parts: list[Markup] = []
     y = 0.0
     above: tuple[float, float] | None = None  # bottom and kept width of the level before
     for level in found:
@@ -82,16 +85,14 @@ def flow(manifest: dict[str, Any], width: int) -> str:
         rounds = manifest["inputs"]["options"]["rounds"]
         noun = "draw" if rounds == 1 else "fresh draws"
         words = f"Drawn from these (own scale): {rounds} {noun} for training"
-        parts.append(f'<text class="note" x="0" y="{y + 12:.1f}">{words}</text>')
+        parts.append(element("text", words, class_="note", x=0, y=y + 12))
         y += 16
         largest = max(level.total for level in samples) or 1
         for level in samples:
             y = _level(parts, level, y, largest, width, None)[0] + 4
+    size = f"0 0 {width} {y + 4:.0f}"
     name = "From raw lines to samples"
-    return (
-        f'<svg viewBox="0 0 {width} {y + 4:.0f}" role="img" aria-label="{name}">'
-        f"{''.join(parts)}</svg>"
-    )
+    return element("svg", *parts, view_box=size, role="img", aria_label=name)
 
 
 def _order(item: tuple[str, Any]) -> int:
@@ -99,7 +100,7 @@ def _order(item: tuple[str, Any]) -> int:
 
 
 def _level(
-    parts: list[str],
+    parts: list[Markup],
     level: Level,
     y: float,
     most: int,
@@ -111,15 +112,15 @@ def _level(
     scale = width / most
     if above:
         (start, before), now = above, max(level.total * scale, 1)
-        parts.append(
-            f'<path class="ribbon" d="M0,{start:.1f} H{before:.1f} '
-            f"C{before:.1f},{(start + top) / 2:.1f} {now:.1f},{(start + top) / 2:.1f} "
-            f'{now:.1f},{top:.1f} H0 Z"/>'
+        middle = (start + top) / 2
+        path = (
+            f"M0,{start:.1f} H{before:.1f} C{before:.1f},{middle:.1f} {now:.1f},{middle:.1f} "
+            f"{now:.1f},{top:.1f} H0 Z"
         )
-    parts.append(
-        f'<text class="strong" x="0" y="{y + 15:.1f}">{level.total:,} {escape(level.title)}</text>'
-    )
-    parts.append(f'<text class="note" x="0" y="{y + 29:.1f}">{_words(level, width)}</text>')
+        parts.append(element("path", class_="ribbon", d=path))
+    title = f"{level.total:,} {level.title}"
+    parts.append(element("text", title, class_="strong", x=0, y=y + 15))
+    parts.append(element("text", _words(level, width), class_="note", x=0, y=y + 29))
     x = 0.0
     for name, rows, style in level.parts:
         x = _part(parts, x, top, rows * scale, style, f"{rows:,} {name}", width)
@@ -131,15 +132,13 @@ def _level(
 
 
 def _part(
-    parts: list[str], x: float, y: float, wide: float, style: str, tip: str, width: int
+    parts: list[Markup], x: float, y: float, wide: float, style: str, tip: str, width: int
 ) -> float:
     """Draw a part that is seen however small, and return where it ends."""
     start = min(x, width - 2)
     shown = max(wide, 2)
-    parts.append(
-        f'<rect class="{style}" x="{start:.1f}" y="{y:.1f}" width="{shown:.1f}" height="{BAR}">'
-        f"<title>{escape(tip)}</title></rect>"
-    )
+    words = element("title", tip)
+    parts.append(element("rect", words, class_=style, x=start, y=y, width=shown, height=BAR))
     return min(x + max(wide, 2), width)
 
 
@@ -151,4 +150,4 @@ def _words(level: Level, width: int) -> str:
         said.append(f"{sum(level.dropped.values()):,} {level.ends}: {reasons}")
     text = "; ".join(said) or "all go on"
     room = int(width / 6.8)
-    return escape(text if len(text) <= room else f"{text[: room - 1].rsplit(' ', 1)[0]} …")
+    return text if len(text) <= room else f"{text[: room - 1].rsplit(' ', 1)[0]} …"

@@ -1,20 +1,20 @@
 """The page of a dataset: one HTML file with pictures, that needs nothing beside itself."""
 
-from collections.abc import Sequence
 from datetime import date
-from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from podprep.contract.errors import PodError
+from markupsafe import Markup
+
+from podprep.contract.writing import write_text
 from podprep.stats.figures import Rows, heading, prompt_lengths, quantile
 from podprep.stats.flow import SPLIT_NAMES, SPLITS, flow, levels
-from podprep.stats.svg import Picture, linear, logarithmic, percent, short
+from podprep.ui.page import Head, Section, table
+from podprep.ui.page import page as html_page
+from podprep.ui.svg import Picture, element, linear, logarithmic, percent, short
 
 FLOW_WIDTHS = {"broad": 1290, "narrow": 420}
-SPLIT_LEGEND = [(SPLITS[split], name) for split, name in SPLIT_NAMES.items()]
+SPLIT_LEGEND = list(SPLIT_NAMES.items())
 
 
 def write_page(found: dict[str, Any], path: Path) -> None:
@@ -22,44 +22,28 @@ def write_page(found: dict[str, Any], path: Path) -> None:
 
     Errors: `PodError` if the file cannot be written.
     """
-    if path.is_dir():
-        raise PodError(f"{path} is a folder: name a file with --html")
-    half = path.with_name(f".{path.name}.writing")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half.write_text(page(found), encoding="utf-8")
-        half.replace(path)
-    except OSError as error:
-        raise PodError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        if half.is_file():
-            half.unlink()
+    write_text(path, page(found))
 
 
 def page(found: dict[str, Any]) -> str:
-    """Return the page as HTML."""
+    """Return the page as HTML; the same figures give the same bytes."""
     manifest = found["manifest"]
-    pictures = (_flow, _lengths, _ranks, _shares, _months, _ties, _negatives, _prompts, _templates)
-    sections = [section for picture in pictures if (section := picture(found))]
     inputs = manifest["inputs"]
+    pictures = (_flow, _lengths, _ranks, _shares, _months, _ties, _negatives, _prompts, _templates)
     sources = ", ".join(f"{s['role']} {s['file']}" for s in inputs["sources"])
-    about = (
-        f"Made from {sources} by podprep {manifest['versions']['podprep']}. Ids: "
-        f"{inputs['id_scheme']}. Order within a tie: {inputs['tie_policy']}."
-    )
     hashes = "; ".join(f"{s['file']} sha256 {s['sha256']}" for s in inputs["sources"])
-    text = (files("podprep") / "data" / "stats.html").read_text(encoding="utf-8")
-    return Template(text).substitute(
-        title=escape(f"{inputs['dataset']}: what is in the dataset"),
-        heading=escape(heading(manifest)),
-        about=escape(about),
-        tiles="".join(_tiles(found)),
-        sections="\n".join(sections),
-        footer=escape(f"{hashes}. Point at a bar or dot for its figure."),
+    return html_page(
+        title=f"{inputs['dataset']}: what is in the dataset",
+        heading=heading(manifest),
+        about=f"Made from {sources} by podprep {manifest['versions']['podprep']}. Ids: "
+        f"{inputs['id_scheme']}. Order within a tie: {inputs['tie_policy']}.",
+        tiles=_tiles(found),
+        sections=[section for picture in pictures if (section := picture(found))],
+        footer=f"{hashes}. Point at a bar or dot for its figure.",
     )
 
 
-def _tiles(found: dict[str, Any]) -> list[str]:
+def _tiles(found: dict[str, Any]) -> list[tuple[str, str]]:
     f = found["figures"][0]
     tiles = [
         (f"{f['users']:,}", "users"),
@@ -71,37 +55,22 @@ def _tiles(found: dict[str, Any]) -> list[str]:
     ]
     if f["tied_share"] is not None:
         tiles.append((percent(f["tied_share"]), "of purchases tied in time"))
-    return [f'<div class="tile"><b>{n}</b><span>{what}</span></div>' for n, what in tiles]
+    return tiles
 
 
-def _section(
-    title: str,
-    words: str,
-    inside: str,
-    *,
-    size: str = "",
-    legend: Sequence[tuple[str, str]] = (),
-) -> str:
-    keys = "".join(f'<span><i class="{style}"></i>{escape(name)}</span>' for style, name in legend)
-    start = f'<section class="{size}">' if size else "<section>"
-    key = f'<div class="legend">{keys}</div>' if keys else ""
-    return f"{start}<h2>{escape(title)}</h2><p>{escape(words)}</p>{key}{inside}</section>"
-
-
-def _flow(found: dict[str, Any]) -> str:
+def _flow(found: dict[str, Any]) -> Section | None:
     manifest = found["manifest"]
-    drawn = "".join(
-        f'<div class="{style}">{flow(manifest, width)}</div>'
-        for style, width in FLOW_WIDTHS.items()
+    drawn = Markup("").join(
+        element("div", flow(manifest, width), class_=style) for style, width in FLOW_WIDTHS.items()
     )
     legend = [("kept", "goes on"), *SPLIT_LEGEND, ("drop", "dropped")]
     if any(level.ends == "unexplained" for level in levels(manifest)):
         legend.append(("rest", "not explained, yet in the other samples"))
     words = "Each bar is as wide as it has rows; what is dropped leaves at the right."
-    return _section("From raw lines to samples", words, drawn, size="wide", legend=legend)
+    return Section("From raw lines to samples", words, drawn, legend, size="wide")
 
 
-def _lengths(found: dict[str, Any]) -> str:
+def _lengths(found: dict[str, Any]) -> Section | None:
     rows = found["lengths"]
     users = sum(row["users"] for row in rows)
     most, shown = rows[-1]["length"], quantile(rows, "length", "users", 0.99)
@@ -114,9 +83,9 @@ def _lengths(found: dict[str, Any]) -> str:
     picture = Picture(
         "How many users have how many purchases",
         linear(
-            "purchases of a user", first + (max(bins) + 1) * step - 0.5, low=first - 0.5, whole=1
+            "purchases of a user", first + (max(bins) + 1) * step - 0.5, low=first - 0.5, whole=True
         ),
-        linear("users", max(bins.values()), whole=1),
+        linear("users", max(bins.values()), whole=True),
     )
     for place, n in sorted(bins.items()):
         low, high = first + place * step, first + (place + 1) * step - 1
@@ -129,13 +98,13 @@ def _lengths(found: dict[str, Any]) -> str:
     if most > shown:
         words += f" The last bar has all from {low} on."
     title = f"How long sequences are: half the users have {median} purchases or fewer"
-    return _section(title, words, picture.svg())
+    return Section(title, words, picture.svg())
 
 
-def _ranks(found: dict[str, Any]) -> str:
+def _ranks(found: dict[str, Any]) -> Section | None:
     rows = [row for row in found["popularity"] if row["purchases"]]
     if not rows:
-        return ""
+        return None
     picture = Picture(
         "Purchases of an item by its rank",
         logarithmic("rank of the item, most bought first (log)", rows[-1]["rank"]),
@@ -148,13 +117,13 @@ def _ranks(found: dict[str, Any]) -> str:
     median = next(row["purchases"] for row in found["quantiles"] if float(row["share"]) == 0.5)
     first = rows[0]["purchases"]
     title = f"Popularity by rank: the first item has {first:,} purchases, the median {median:,}"
-    return _section(title, "A straight line would be a power law.", picture.svg())
+    return Section(title, "A straight line would be a power law.", picture.svg())
 
 
-def _shares(found: dict[str, Any]) -> str:
+def _shares(found: dict[str, Any]) -> Section | None:
     figures = found["figures"][0]
     if figures["gini"] is None:
-        return ""
+        return None
     picture = Picture(
         "Share of the purchases that the most bought items have",
         linear("share of the items, most bought first", 1, words=percent),
@@ -169,13 +138,13 @@ def _shares(found: dict[str, Any]) -> str:
     picture.dot((0.1, top), tip, radius=4)
     title = f"How purchases pile up: a tenth of the items has {percent(top)} of them"
     words = f"The further from the dashed line, the more unequal. Gini {figures['gini']:.2f}."
-    return _section(title, words, picture.svg())
+    return Section(title, words, picture.svg())
 
 
-def _months(found: dict[str, Any]) -> str:
+def _months(found: dict[str, Any]) -> Section | None:
     rows = found["months"]
     if not rows:
-        return ""
+        return None
     first, last = (date.fromisoformat(f"{rows[n]['month']}-01") for n in (0, -1))
     months = len(rows)
     start = first.year + (first.month - 1) / 12
@@ -187,25 +156,25 @@ def _months(found: dict[str, Any]) -> str:
         columns.append({s: sum(r[s] for r in own) for s in SPLITS} | {"month": own[0]["month"]})
     unit = {1: "month", 3: "quarter", 6: "half-year", 12: "year"}[step]
     most = max(sum(c[s] for s in SPLITS) for c in columns)
-    axis = linear("year", start + months / 12, low=start, words=lambda y: f"{y:.0f}", whole=1)
-    picture = Picture(f"Purchases by {unit}", axis, linear(f"purchases a {unit}", most, whole=1))
+    axis = linear("year", start + months / 12, low=start, words=lambda y: f"{y:.0f}", whole=True)
+    picture = Picture(f"Purchases by {unit}", axis, linear(f"purchases a {unit}", most, whole=True))
     for n, column in enumerate(columns):
         low, high = start + n * step / 12, start + min((n + 1) * step, months) / 12
         total = sum(column[s] for s in SPLITS)
         counts = ", ".join(f"{column[s]:,} {SPLIT_NAMES[s]}" for s in SPLITS)
         for split in reversed(SPLITS):  # the tallest first, the others before it
             tip = f"{unit} from {column['month']}: {counts}"
-            picture.bar(low, high, total, tip, SPLITS[split])
+            picture.bar(low, high, total, tip, split)
             total -= column[split]
     title = f"When people bought: {first.year} to {last.year}, by {unit}"
     words = "Test purchases are each user's last, so they lie late."
-    return _section(title, words, picture.svg(), legend=SPLIT_LEGEND)
+    return Section(title, words, picture.svg(), SPLIT_LEGEND)
 
 
-def _ties(found: dict[str, Any]) -> str:
+def _ties(found: dict[str, Any]) -> Section | None:
     rows, figures = found["ties"], found["figures"][0]
     if not rows:
-        return ""
+        return None
     total = sum(row["purchases"] for row in rows)
     picture = Picture(
         "Purchases by the size of their tie",
@@ -216,7 +185,7 @@ def _ties(found: dict[str, Any]) -> str:
         size, share = row["size"], row["purchases"] / total
         many = "none other" if size == 1 else f"{size}{' or more' if size == 6 else ''} in all"
         tip = f"{many}: {row['purchases']:,} purchases ({percent(share)})"
-        picture.bar(size - 0.4, size + 0.4, share, tip, "a" if size == 1 else "b")
+        picture.bar(size - 0.4, size + 0.4, share, tip, "pale" if size == 1 else "data")
     names = [(n, {1: "1 (no tie)", 6: "6+"}.get(n, str(n))) for n in range(1, 7)]
     policy = found["manifest"]["inputs"]["tie_policy"]
     title = f"Ties: {percent(figures['tied_share'])} of the purchases share their time with another"
@@ -224,10 +193,10 @@ def _ties(found: dict[str, Any]) -> str:
         f"No order is known among them; here it is: {policy}. "
         f"{percent(figures['tied_test_share'])} of the test purchases are tied."
     )
-    return _section(title, words, picture.svg(names=names))
+    return Section(title, words, picture.svg(names=names))
 
 
-def _prompts(found: dict[str, Any]) -> str:
+def _prompts(found: dict[str, Any]) -> Section | None:
     drawn = []
     for summary in prompt_lengths(found["prompts"]):
         own = [row for row in found["prompts"] if row["task"] == summary["task"]]
@@ -239,8 +208,8 @@ def _prompts(found: dict[str, Any]) -> str:
             bins.append({"low": low, "samples": n})
         picture = Picture(
             f"Words of {summary['task']} prompts",
-            linear(f"words, {summary['task']} prompts", most + 0.5, low=least - 0.5, whole=1),
-            linear("samples", max(row["samples"] for row in bins), whole=1),
+            linear(f"words, {summary['task']} prompts", most + 0.5, low=least - 0.5, whole=True),
+            linear("samples", max(row["samples"] for row in bins), whole=True),
             height=135,
         )
         for row in bins:
@@ -253,13 +222,13 @@ def _prompts(found: dict[str, Any]) -> str:
     characters = max((row["most_characters"] for row in found["prompts"]), default=0)
     title = f"How long prompts are: at most {longest:,} words, {short(characters)} characters"
     words = "An id such as item_12 is one word here; a tokenizer makes several pieces of it."
-    return _section(title, words, "".join(drawn)) if drawn else ""
+    return Section(title, words, Markup("").join(drawn)) if drawn else None
 
 
-def _negatives(found: dict[str, Any]) -> str:
+def _negatives(found: dict[str, Any]) -> Section | None:
     rows = found["negatives"]
     if not rows or rows[0]["negatives"] is None:
-        return ""
+        return None
     most = max(max(row["negatives"], row["positives"]) for row in rows)
     picture = Picture(
         "Test candidates and test purchases by popularity of the item",
@@ -269,7 +238,7 @@ def _negatives(found: dict[str, Any]) -> str:
     for row in rows:
         n = row["tenth"]
         bought = f"bought {row['fewest_purchases']:,} to {row['most_purchases']:,} times"
-        for shift, kind, style in ((-0.4, "negatives", "b"), (0, "positives", "a")):
+        for shift, kind, style in ((-0.4, "negatives", "rest"), (0, "positives", "test")):
             tip = f"tenth {n} ({bought}): {percent(row[kind])} of the {kind}"
             picture.bar(n + shift, n + shift + 0.4, row[kind], tip, style)
     names = [(row["tenth"], str(row["tenth"])) for row in rows]
@@ -279,21 +248,16 @@ def _negatives(found: dict[str, Any]) -> str:
         f"negatives, {percent(last['positives'])} of the test purchases"
     )
     words = "Where the bars differ, a candidate's popularity alone tells something of the answer."
-    legend = [("b", "negatives of the test"), ("a", "test purchases")]
-    return _section(title, words, picture.svg(names=names), legend=legend)
+    legend = [("rest", "negatives of the test"), ("test", "test purchases")]
+    return Section(title, words, picture.svg(names=names), legend)
 
 
-def _templates(found: dict[str, Any]) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(row['template_id'])}</td>"
-        f'<td class="room">{escape(row["task"])}</td>'
-        f'<td class="n">{row["train"]:,}</td><td class="n">{row["held_out"]:,}</td></tr>'
+def _templates(found: dict[str, Any]) -> Section:
+    heads = [Head("template"), Head("task", "room"), Head("training", "n"), Head("held out", "n")]
+    rows = [
+        [row["template_id"], row["task"], f"{row['train']:,}", f"{row['held_out']:,}"]
         for row in found["templates"]
-    )
-    head = (
-        '<th>template</th><th class="room">task</th>'
-        '<th class="n">training</th><th class="n">held out</th>'
-    )
-    table = f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div>'
+    ]
     words = "Samples by template. Validation and test use the bare one, which has ids and no words."
-    return _section("Which templates are used, and how often", words, table, size="double")
+    title = "Which templates are used, and how often"
+    return Section(title, words, table(heads, rows), size="double")

@@ -20,7 +20,7 @@ from podprep.ui.text import visible, visible_json
 
 PIPE_WIDTH = 120  # of a table in a pipe, as long as its words have room
 ENDLESS = 1 << 16  # columns of a pipe
-NARROW = 16  # a word longer than this may fold on a terminal
+NARROW, BROAD = 16, 80  # a word longer than this may fold, on a terminal and in a pipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def _plain(cell: Cell) -> str:
 def _widths(table: Table, room: int, piped: bool) -> list[int] | None:
     """Return the width of each column, or None where the figures have no room beside another.
 
-    The widest texts give way first. In a pipe no word is broken: the table is wider instead.
+    The widest texts give way first. In a pipe the table is wider instead.
     """
     widths, least = [], []
     for n, column in enumerate(table.columns):
@@ -140,8 +140,7 @@ def _widths(table: Table, room: int, piped: bool) -> list[int] | None:
         head = column.name if table.header else ""
         words = [word for cell in cells for word in cell.split()] or [""]
         longest = max(map(cell_len, words))
-        if not piped:
-            longest = min(longest, NARROW)
+        longest = min(longest, BROAD if piped else NARROW)
         figures = max(map(cell_len, cells), default=0) if column.number else longest
         least.append(max(figures, *map(cell_len, head.split() or [""]), 1))
         widths.append(max(cell_len(head), *map(cell_len, cells), least[-1]))

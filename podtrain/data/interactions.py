@@ -15,8 +15,8 @@ from podprep.contract.tasks import SPLITS
 class Interactions:
     """All purchases, user after user, each user's in order.
 
-    items: (purchases,) item ids; split: (purchases,) index into `SPLITS`;
-    starts: (users + 1,) where the purchases of user u begin is starts[u - 1].
+    items: (purchases,) item ids; split: (purchases,) index into `SPLITS`; starts: (users + 1,) the
+    purchases of user u are starts[u - 1] to starts[u].
     """
 
     items: npt.NDArray[np.int32]

@@ -1,4 +1,4 @@
-"""Shards to batches, in an order that is a function of (seed, task, epoch) and nothing else."""
+"""From shards to batches, in an order that depends on (seed, task, epoch) and nothing else."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +14,12 @@ from podprep.contract.shards import Shards
 from podprep.contract.tasks import TASKS
 from podtrain.data.tokens import Ints, Ragged, TokenizedPrompts, Tokens, filled
 
-WINDOW_ROWS = 32_768  # samples that are shuffled together; a window is so many, in whole row groups
-POOL = 128  # batches made of samples sorted by length together: 1% pads, 4% of pools of 32
-# Longest text the model learns to write: the longest of the sample has 44 pieces, of Beauty's
-# stand-in texts 28. The paper cuts all to 20 (utils.py:237), and so cuts the end off.
+WINDOW_ROWS = 32_768  # samples shuffled together: as many whole row groups as reach this
+# Bucketing by length: samples of so many batches are sorted by length, then cut into batches. 1% of
+# the tokens are padding; with 32 batches to a bucket, 4%.
+BUCKET_BATCHES = 128
+# The longest text that the model learns to write: the longest of the sample has 44 tokens, of
+# Beauty's stand-in texts 28. The paper cuts all to 20 (utils.py:237), and so cuts off their end.
 TARGET_TOKENS = 64
 
 
@@ -79,26 +81,26 @@ class Samples:
         )
 
     def by_length(self, batch_size: int) -> Iterator[Batch]:
-        """Yield all samples, the longest first, as batches that say where each stands."""
+        """Yield all samples as batches, the longest first; each batch has its rows."""
         order = np.argsort(-self.prompts.ids.lengths, kind="stable")
         for start in range(0, len(order), batch_size):
             yield self.batch(order[start : start + batch_size], place=True)
 
 
 class SampleTokenizer:
-    """Tokenises samples: prompts by word, targets as the model is to write them."""
+    """Tokenises samples: prompts word by word, targets as the model shall generate them."""
 
     def __init__(self, shards: Shards, tokens: Tokens, end: int) -> None:
-        """`end` is the token that closes a target."""
+        """`end` is the end token of a target."""
         self.shards, self.tokens, self.end = shards, tokens, end
         items = tokens.items(shards.n_items)
-        # Where no item is the start of another, its last token says that it has ended.
+        # if no item's tokens begin another's, an item's last token shows that it has ended
         self.items_need_end = not prefix_free(items)
         self.longest_item = int(items.lengths.max())
         self._items = _ended(items, end) if self.items_need_end else items
 
     def tokenize(self, task: str, table: pa.Table) -> Samples:
-        """Tokenise rows of a sample file."""
+        """Tokenise the rows of a sample file."""
         item_id = table["item_id"].to_numpy()
         if task == "explanation":
             targets = _ended(self.tokens.texts(table["target"]), self.end)
@@ -119,7 +121,7 @@ class SampleTokenizer:
             self.tokens.check(table["prompt"].slice(0, 8).to_pylist())
 
     def split(self, task: str, split: str, most: int | None = None) -> Samples:
-        """Read the samples of a validation or test split; `most` takes an even choice of them."""
+        """Read the samples of a validation or test split, or `most` of them, evenly spaced."""
         return self.tokenize(
             task, self.shards.sample_table(task, split, columns=COLUMNS, most=most)
         )
@@ -131,9 +133,9 @@ COLUMNS = ["user_id", "item_id", "prompt", "target"]
 class TaskStream:
     """The endless training batches of one task: batch k is always the same.
 
-    An epoch is a round's samples, each once; rounds come in turn. Row groups are permuted and
-    read in windows; a window is shuffled, cut into pools, sorted by length within a pool, cut into
-    batches, and the batches are shuffled.
+    An epoch is the samples of a round, each once; rounds take turns. Row groups are permuted and
+    read in windows. A window is shuffled and cut into buckets, a bucket is sorted by length and cut
+    into batches, and all batches of the window are shuffled.
     """
 
     def __init__(self, tokenizer: SampleTokenizer, task: str, batch_size: int, seed: int) -> None:
@@ -157,8 +159,8 @@ class TaskStream:
     ) -> Iterator[Batch]:
         """Yield batches start, start + step, ...; of each, the part of one rank.
 
-        `step` is the number of workers that share the work: worker w takes start + w. Ranks
-        share a batch: rank r has samples r, r + world_size, ...
+        step: of several workers that take batches in turn, worker w of n has start + w and n.
+        rank: of the processes that share each batch; it has samples rank, rank + world_size, ...
         """
         epoch, first = 0, 0
         while first + self.batches_in_epoch(epoch) <= start:
@@ -183,7 +185,7 @@ class TaskStream:
         return -(-rows // self.batch_size)
 
     def _list_groups(self, round_: int) -> list[tuple[str, int, int]]:
-        """Return file, number and rows of each row group: all it takes to find any batch."""
+        """Return file, number and rows of each row group: enough to find any batch."""
         return [
             (name, group, rows)
             for name in self._files[round_]
@@ -217,15 +219,16 @@ class TaskStream:
         rng = self._rng(epoch, 1 + number)
         rows = rng.permutation(len(samples))
         lengths = samples.prompts.ids.lengths
-        # Sentences differ as much as prompts, and a place of a target costs more: by target, then
-        # by prompt, 11% pads on Beauty; by the sum 29%. Items are all as long.
+        # Sentences vary in length as much as prompts, and padding a target costs more: sorted by
+        # target, then by prompt, 11% of Beauty's tokens are padding; by the sum of both, 29%. The
+        # targets of the other tasks, items, are equally long.
         weight = 1 + int(lengths.max()) if self.task == "explanation" else 1
         lengths = lengths + weight * samples.targets.lengths
         batches = []
-        for start in range(0, len(rows), POOL * self.batch_size):
-            pool = rows[start : start + POOL * self.batch_size]
-            pool = pool[np.argsort(lengths[pool], kind="stable")]
-            batches += np.split(pool, range(self.batch_size, len(pool), self.batch_size))
+        for start in range(0, len(rows), BUCKET_BATCHES * self.batch_size):
+            bucket = rows[start : start + BUCKET_BATCHES * self.batch_size]
+            bucket = bucket[np.argsort(lengths[bucket], kind="stable")]
+            batches += np.split(bucket, range(self.batch_size, len(bucket), self.batch_size))
         return samples, [batches[i] for i in rng.permutation(len(batches))]
 
     def _rng(self, *key: int) -> np.random.Generator:
@@ -233,13 +236,13 @@ class TaskStream:
 
 
 def prefix_free(rows: Ragged) -> bool:
-    """Return whether no row is the start of another."""
+    """Return whether no row is a prefix of another."""
     listed = sorted(row.tolist() for row in map(rows.row, range(len(rows))))
     return all(after[: len(row)] != row for row, after in pairwise(listed))
 
 
 def _ended(targets: Ragged, end: int) -> Ragged:
-    """Cut targets to `TARGET_TOKENS` and close each with `end`."""
+    """Cut targets to `TARGET_TOKENS`, the end token that each gets included."""
     lengths = np.minimum(targets.lengths, TARGET_TOKENS - 1) + 1
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     values = np.full(offsets[-1], end, np.int32)

@@ -1,4 +1,4 @@
-"""Text to tokens: each distinct word is tokenised once, prompts are assembled from arrays."""
+"""From text to tokens: each distinct word is tokenised once, prompts are put together as arrays."""
 
 import json
 import re
@@ -15,8 +15,8 @@ from podprep.contract.errors import PodError
 
 Ints = npt.NDArray[np.int32]
 _ID = re.compile(r"(?:user|item)_[0-9]+")
-_NO_ID, _IS_ID, _HAS_ID = 0, 1, 2  # what a word is: no id, an id, one with more about it
-_PROBE = "a"  # a word before the word: many vocabularies cut the first one differently
+_NO_ID, _IS_ID, _HAS_ID = 0, 1, 2  # kinds of words: without an id, an id, an id and more
+_PROBE = "a"  # a word before the word: many tokenizers treat the first one differently
 Column: TypeAlias = pa.Array | pa.ChunkedArray | list[str]
 
 
@@ -48,20 +48,20 @@ class Ragged:
     def grid(
         self, rows: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """Return (rows, longest) places among the values, and which of them are in their row."""
+        """Return (rows, longest): indices into the values, and whether each lies within its row."""
         starts = self.offsets[rows]
         lengths = self.offsets[rows + 1] - starts
         across = np.arange(lengths.max(initial=0))
         return starts[:, None] + across, across < lengths[:, None]
 
     def padded(self) -> Ints:
-        """Return (rows, longest), zeros at the right."""
+        """Return (rows, longest), padded with zeros on the right."""
         return filled(self.values, *self.grid(np.arange(len(self))))
 
 
 def filled(values: Ints, at: npt.NDArray[np.int64], inside: npt.NDArray[np.bool_]) -> Ints:
-    """Return the values at the places of a grid, zeros outside."""
-    found = values.take(at, mode="clip")  # a place outside may lie past the last value
+    """Return the values at the indices of a grid, zeros where they lie outside their row."""
+    found = values.take(at, mode="clip")  # an index outside its row may lie past the last value
     found *= inside
     return found
 
@@ -85,16 +85,16 @@ class TokenizedPrompts:
 
 
 class Tokens:
-    """A tokenizer, by word. A word is what stands between two spaces.
+    """A tokenizer applied word by word. A word is what stands between two spaces.
 
-    Errors: `PodError` for a tokenizer whose pieces cross from one word into the next, and for a
-    prompt's word that is more than an id: its tokens would get no whole-word number.
+    Errors: `PodError` for a tokenizer with tokens that span two words, and for a word of a prompt
+    that contains an id and more: its tokens would get no whole-word id.
     """
 
     def __init__(self, tokenizer: Any, render: str = "{}") -> None:
-        """`render` says how the model writes an item: its number stands for the braces."""
+        """`render` is how the model writes an item, its number in place of the braces."""
         self.tokenizer, self.render = tokenizer, render
-        self._apart = _keeps_words_apart(tokenizer)
+        self._by_word = _splits_at_spaces(tokenizer)
         self._index: dict[str, int] = {}
         self._kinds = np.zeros(0, np.int8)  # `_NO_ID`, `_IS_ID` or `_HAS_ID`
         # word i has two entries: 2i as the first of a text, 2i + 1 after another word
@@ -102,8 +102,8 @@ class Tokens:
         self._probe = self._whole([_PROBE]).row(0).tolist()
 
     def texts(self, texts: Column) -> Ragged:
-        """Tokenise texts of any kind, without special tokens: by word where that is the same."""
-        if self._apart:
+        """Tokenise any texts, without special tokens: word by word where that is the same."""
+        if self._by_word:
             return self._joined(*self._words(texts))[0]
         return self._whole(texts if isinstance(texts, list) else texts.to_pylist())
 
@@ -112,22 +112,22 @@ class Tokens:
         return self.render.format(item_id)
 
     def parse(self, text: str) -> int | None:
-        """Return the item that a text names, None if it names none; nothing else is let through."""
+        """Return the item that a text names; None unless the text is exactly an item as written."""
         head, tail = self.render.split("{}")
         number = text.removeprefix(head).removesuffix(tail)
         known = text == head + number + tail and re.fullmatch("[1-9][0-9]*", number)
         return int(number) if known else None
 
     def items(self, n_items: int) -> Ragged:
-        """Tokenise how the model writes the items 1 to n."""
+        """Tokenise items 1 to n as the model writes them."""
         return self.texts([self.item(i) for i in range(1, n_items + 1)])
 
     def text(self, tokens: list[int]) -> str:
-        """Return the text of tokens the model wrote."""
+        """Return the text of generated tokens."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
     def prompts(self, texts: Column) -> TokenizedPrompts:
-        """Tokenise prompts by word; equal to tokenising them whole."""
+        """Tokenise prompts word by word; the same as tokenising each as a whole."""
         words, starts = self._words(texts)
         kinds = self._kinds[words]
         if kinds.max(initial=_NO_ID) == _HAS_ID:
@@ -144,12 +144,12 @@ class Tokens:
         return TokenizedPrompts(ids, Ragged(whole, ids.offsets))
 
     def check(self, prompts: list[str]) -> None:
-        """Insist that assembling equals tokenising whole. Errors: `PodError` where it does not."""
+        """Check that tokenising by word and as a whole agree. Errors: `PodError` if they do not."""
         assembled, whole = self.prompts(prompts).ids, self._whole(prompts)
         for i, prompt in enumerate(prompts):
             if not np.array_equal(assembled.row(i), whole.row(i)):
                 raise PodError(
-                    f"the tokenizer cuts {prompt[:60]!r} otherwise whole than word by word: "
+                    f"the tokenizer reads {prompt[:60]!r} otherwise than word by word: "
                     "choose a --base whose tokenizer keeps words apart (Unigram or BPE)"
                 )
 
@@ -161,13 +161,13 @@ class Tokens:
                 if texts
                 else []
             )
-        # as calling the tokenizer, which takes 2.4 times as long to make more than ids
+        # the same as calling the tokenizer, which computes more than ids in 2.4 times the time
         backend.no_truncation()
         backend.no_padding()
         return ragged([e.ids for e in backend.encode_batch_fast(texts, add_special_tokens=False)])
 
     def _words(self, texts: Column) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return the numbers of the words of all texts, and where those of each text begin."""
+        """Return the word numbers of all texts, and where each text begins among them."""
         column = pa.array(texts, pa.string()) if isinstance(texts, list) else texts
         if isinstance(column, pa.ChunkedArray):
             column = column.combine_chunks()
@@ -179,14 +179,14 @@ class Tokens:
     def _joined(
         self, words: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]
     ) -> tuple[Ragged, npt.NDArray[np.int64]]:
-        """Return texts put together from words, and how many tokens each word has there."""
+        """Return texts assembled from words, and the number of tokens of each word."""
         entries = 2 * words + 1
         entries[starts[:-1][np.diff(starts) > 0]] -= 1
         joined = self._entries.take(entries)
         return Ragged(joined.values, joined.offsets[starts]), joined.lengths
 
     def _look_up(self, words: list[str]) -> npt.NDArray[np.int64]:
-        """Return the numbers of words, tokenising those not seen before."""
+        """Return the numbers of words, tokenising new ones."""
         new = [w for w in words if w not in self._index]
         if new:
             first, later = self._whole(new), self._whole([f"{_PROBE} {w}" for w in new])
@@ -217,11 +217,11 @@ def _kind(word: str) -> int:
     return _IS_ID if _ID.fullmatch(word) else _HAS_ID
 
 
-def _keeps_words_apart(tokenizer: Any) -> bool:
-    """Return whether a tokenizer cuts every text at spaces, before all else.
+def _splits_at_spaces(tokenizer: Any) -> bool:
+    """Return whether a tokenizer splits every text at spaces first.
 
-    Then words tokenised one by one are a text tokenised whole, whatever the text; of others only
-    `Tokens.check` can say so, for the prompts it is shown.
+    Then tokenising word by word is the same for any text; for other tokenizers `Tokens.check` can
+    only compare the prompts it is given.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or backend.normalizer is not None or backend.pre_tokenizer is None:
@@ -239,5 +239,5 @@ def _offsets(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 def _spans(
     starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Return the positions start, start + 1, ... of every row, one after the other."""
+    """Return the indices start, start + 1, ... of every row, concatenated."""
     return np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])

@@ -1,4 +1,4 @@
-"""Beam search: over the catalogue, and over free text."""
+"""Beam search: constrained to the catalogue by its trie, or over free text."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ from torch.nn import functional
 from transformers import T5ForConditionalGeneration
 
 from podprep.contract.errors import PodError
-from podtrain.decode.decoder import Decoder, State
-from podtrain.decode.exact import MAX_BYTES, choices, longer, node_input, user_groups
+from podtrain.decode.decoder import Decoder, KVCache
+from podtrain.decode.exact import choices, longer, memory, node_input, user_groups
 from podtrain.decode.trie import Trie
 
 Found = tuple[torch.Tensor, torch.Tensor]
-BLOCK = 64  # tokens of which only the best is looked at, as a rule
-SPREAD = 4  # steps until slots that no text goes back to are given up
-LEAVE = 8  # one in so many users must be done for the others to be moved together
-LOGITS = 1 << 22  # at a time, 16 MB: more would be memory fresh from the system each time
+BLOCK = 64  # tokens of a block: only the best of each is looked at, as a rule
+CACHE_SLACK = 4  # steps after which slots of the KV cache that no text needs are dropped
+COMPACT_SHARE = 8  # users that are done leave the batch once they are one in so many
+LOGITS_TOGETHER = 1 << 22  # logits at a time, 16 MB: more means first-touch page faults each time
 
 
 @torch.no_grad()
@@ -27,13 +27,14 @@ def beam_items(
     beams: int,
     n: int,
     *,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int | None = None,
 ) -> Found:
     """Return the best items a beam finds, (users, n) int64 best first, and their scores.
 
-    Scores are those of `score_catalogue`, by no length divided. On each level the `beams` best
-    open nodes of a user go on; settled items are kept beside them. Where the catalogue is smaller
-    than n, items are padded with 0 and scores with -inf. Errors: `PodError` for beams < n.
+    Constrained decoding: only tokens that lead to an item are allowed. Scores are those of
+    `score_catalogue`, without length penalty. On each level the `beams` best open nodes of a user
+    are kept, and settled items beside them. If the catalogue has fewer than n items, items are
+    padded with 0 and scores with -inf. Errors: `PodError` for beams < n.
     """
     _check(beams, n)
     decoder, trie = Decoder(t5), trie.to(states.device)
@@ -54,16 +55,16 @@ def beam_text(
     max_length: int,
     length_penalty: float = 1.0,
     n: int = 1,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int | None = None,
 ) -> tuple[list[list[int]], torch.Tensor]:
     """Return the n best texts of each user, user after user, and their scores (users, n).
 
-    Any token may follow any. A text has at least `min_length` tokens, and at most `max_length`
-    with its end token, which is not returned (a text that is cut off has none). Its score is the
-    log-probability / tokens^length_penalty, the end token counted. A user is done when `beams`
-    texts have ended. This is what `generate(num_beams=beams, early_stopping=True)` of transformers
-    5.24 does with min_new_tokens and max_new_tokens; its older min_length and max_length are one
-    more, as they count the decoder's first token.
+    Any token may follow any. A text has at least `min_length` tokens before its end token, and at
+    most `max_length` with it; the end token is not returned (a text cut off at `max_length` has
+    none). Its score is its log-probability / tokens^length_penalty, the end token counted. A user
+    is done when `beams` texts have ended. This is what `generate(num_beams=beams,
+    early_stopping=True)` of transformers 5.24 does with min_new_tokens and max_new_tokens; its
+    older min_length and max_length are one more, as they count the decoder's start token.
     Errors: `PodError` for beams < n, or lengths that no text has.
     """
     _check(beams, n)
@@ -73,12 +74,13 @@ def beam_text(
     decoder, end = Decoder(t5), int(config.eos_token_id)
     slots = 2 * config.num_decoder_layers * config.num_heads * config.d_kv
     feed = 6 * config.d_model + 3 * config.d_ff
-    users = max(1, max_bytes // (4 * beams * (feed + 2 * SPREAD * slots)))
+    max_bytes = max_bytes or memory(states.device)
+    users = max(1, max_bytes // (4 * beams * (feed + 2 * CACHE_SLACK * slots)))
     texts: list[list[int]] = []
     scores = []
     for part, seen in zip(torch.split(states, users), torch.split(mask, users), strict=True):
-        state = decoder.start(part, seen, beams * max_length)
-        ended, score = _texts(decoder, state, end, beams, (min_length, max_length), length_penalty)
+        cache = decoder.start(part, seen, beams * max_length)
+        ended, score = _texts(decoder, cache, end, beams, (min_length, max_length), length_penalty)
         for text in ended[:, :n].flatten(0, 1).tolist():
             texts.append(text[: text.index(end)] if end in text else text)
         scores.append(score[:, :n])
@@ -87,32 +89,32 @@ def beam_text(
 
 def _texts(
     decoder: Decoder,
-    state: State,
+    cache: KVCache,
     end: int,
     beams: int,
     lengths: tuple[int, int],
     penalty: float,
 ) -> Found:
-    """Return the texts that ended, (users, beams, longest) filled up with `end`, and scores."""
-    device, users = state.unseen.device, len(state.unseen)
+    """Return the texts that ended, (users, beams, max length) padded with `end`, and scores."""
+    device, users = cache.mask_bias.device, len(cache.mask_bias)
     ended = torch.full((users, beams, lengths[1]), end, device=device)
     scores = torch.full((users, beams), -torch.inf, device=device)
     live = torch.arange(users, device=device)
     tokens = torch.full((1, 1), decoder.first_token, device=device)
     total = torch.zeros((users, 1), device=device)
     texts = torch.empty((users, 1, 0), dtype=torch.int64, device=device)
-    path, most = None, SPREAD * beams
+    path, most = None, CACHE_SLACK * beams
     for length in range(1, lengths[1] + 1):
-        slots = state.slots
-        hidden = decoder.step(state, tokens, path, keep=length < lengths[1])
+        slots = cache.slots
+        hidden = decoder.step(cache, tokens, path, keep=length < lengths[1])
         where, value = _followers(
             decoder, hidden, total, 2 * beams, end if length <= lengths[0] else None
-        )  # twice as many: half of them may end
+        )  # twice the beams: half of them may end
         words = len(decoder.head)
         parents, tokens = where // words, where % words
         texts = torch.cat([_of(texts, parents), tokens[..., None]], 2)
         stops = (tokens == end) | (length == lengths[1])
-        # only the first half may end, and only of users that are not done
+        # as in transformers, only the first half may end, and only of users that are not done
         score = (value / length**penalty).masked_fill(~stops, -torch.inf)[:, :beams]
         score = score.masked_fill(scores[live, -1:] > -torch.inf, -torch.inf)
         both = torch.cat([scores[live], score], 1)
@@ -125,25 +127,25 @@ def _texts(
         kept, total = _best(value.masked_fill(stops, -torch.inf), beams)
         texts, tokens, parents = _of(texts, kept), tokens.gather(1, kept), parents.gather(1, kept)
         path = longer(path, parents, slots)
-        if LEAVE * len(going) <= (LEAVE - 1) * len(live):  # stop stepping those that are done
+        if len(going) <= len(live) * (1 - 1 / COMPACT_SHARE):  # users that are done leave
             live = live[going]
             texts, tokens, total, path = (x[going] for x in (texts, tokens, total, path))
-        elif state.slots <= most:
+        elif cache.slots <= most:
             continue
-        path, used = _used(path, state.slots)
-        state.keep(going if len(used) < len(state.unseen) else None, used)
-        most = used.shape[1] + SPREAD * beams
+        path, used = _used(path, cache.slots)
+        cache.keep(going if len(used) < len(cache.mask_bias) else None, used)
+        most = used.shape[1] + CACHE_SLACK * beams
     return ended, scores
 
 
 def _used(path: torch.Tensor, slots: int) -> Found:
-    """Return paths (users, nodes, depth) over the slots that they need, and which these are."""
+    """Return paths (users, nodes, depth) renumbered over the slots in use, and these slots."""
     flat = path.flatten(1)
     used = torch.zeros(len(flat), slots, dtype=torch.bool, device=path.device)
     used.scatter_(1, flat, True)
     number = used.cumsum(1)
     most = int(number[:, -1].max())
-    # those that a user needs come first, in their order
+    # the slots that a user needs come first, in their order
     kept = used.byte().sort(dim=1, descending=True, stable=True).indices[:, :most]
     return (number - 1).gather(1, flat).view(path.shape), kept
 
@@ -155,9 +157,9 @@ def _followers(
     the scores of the texts with them.
 
     hidden: (users, texts, d_model); total: (users, texts) scores so far; barred: a token that may
-    not follow, though it has its part of the probability.
+    not follow; the others' probabilities are not scaled up for it.
     """
-    users = max(1, LOGITS // (hidden.shape[1] * len(decoder.head)))
+    users = max(1, LOGITS_TOGETHER // (hidden.shape[1] * len(decoder.head)))
     found = []
     for some, before in zip(hidden.split(users), total.split(users), strict=True):
         logp = decoder.logits(some).log_softmax(2).float()
@@ -171,7 +173,7 @@ def _followers(
 def _best_of_blocks(logp: torch.Tensor, total: torch.Tensor, n: int) -> Found:
     """Return where the n best of (users, texts, words) + (users, texts) are, and what they score.
 
-    They are in the n blocks that have the best maxima: all but these are looked at once.
+    They are in the n blocks with the highest maxima: the others are looked at only once.
     """
     words = logp.shape[2]
     whole = words // BLOCK * BLOCK
@@ -188,7 +190,7 @@ def _best_of_blocks(logp: torch.Tensor, total: torch.Tensor, n: int) -> Found:
 
 
 def _of(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-    """Take (users, x, length) rows at (users, n) places."""
+    """Gather rows of (users, x, length) at places (users, n)."""
     return values.gather(1, where[..., None].expand(-1, -1, values.shape[2]))
 
 
@@ -207,12 +209,12 @@ def _items(
     if not trie.levels:  # a single item
         items[:, 0], scores[:, 0] = 1, 0
         return items, scores
-    state = decoder.start(states, mask, sum(min(level.nodes, beams) for level in trie.levels))
+    cache = decoder.start(states, mask, sum(min(level.nodes, beams) for level in trie.levels))
     nodes, total = torch.zeros_like(items[:1, :1]), torch.zeros_like(scores[:, :1])
     path = None
     for level in trie.levels:
-        slots, last = state.slots, level is trie.levels[-1]
-        hidden = decoder.step(state, node_input(decoder, level)[nodes], path, keep=not last)
+        slots, last = cache.slots, level is trie.levels[-1]
+        hidden = decoder.step(cache, node_input(decoder, level)[nodes], path, keep=not last)
         if level.nodes == 1:
             nodes = nodes[:1]  # so that its choices, perhaps all items, are listed once
         logp, choice = choices(decoder, hidden, level, nodes)
@@ -233,13 +235,13 @@ def _items(
 
 
 def _best(scores: torch.Tensor, n: int) -> Found:
-    """Return where the n best of each row are (or as many as there are), and what they score."""
+    """Return the places of the n best scores of each row (or of all, if fewer), and the scores."""
     best = scores.topk(min(n, scores.shape[1]), 1)
     return best.indices, best.values
 
 
 def _at(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-    """Take (users or 1, x) values at (users, n) places."""
+    """Gather values (users or 1, x) at places (users, n)."""
     return values.expand(len(where), -1).gather(1, where)
 
 

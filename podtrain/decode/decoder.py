@@ -1,4 +1,4 @@
-"""The decoder of a T5 over trees: one step takes many nodes of every user a token further."""
+"""T5's decoder with a KV cache over trees: one step reads a token at many nodes of every user."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,48 +8,52 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
-Pair = tuple[Tensor, Tensor]  # keys, values
-# Nodes that attend together. They see each other's columns only to mask them: 900 at once would
-# cost a third of a step.
-TOGETHER = 128
-# Products with the encoder's states themselves, few rows a user, reach a third of the speed that
-# those of many rows have (one core, 12 to 416 states of 512).
+from podtrain.decode.attention import absorb_keys, absorb_values, split_heads
+
+KeysValues = tuple[Tensor, Tensor]
+# Nodes that attend in one operation. They see each other's columns only to mask them: 900 at once
+# would cost a third of a step.
+NODES_TOGETHER = 128
+# Matrix products with the encoder states, of few rows a user, reach a third of the speed of those
+# of many rows (one core, 12 to 416 states of 512).
 SLOW_PRODUCT = 3
 
 
 @dataclass(slots=True)
-class State:
-    """What the steps so far have left; a step adds its nodes to it.
+class KVCache:
+    """The keys and values that later steps attend to; a step adds those of its nodes.
 
-    states: (users, L, d_model) encoded prompts, zero where the mask hides them; prompt: per layer
-    their keys and values (users, heads, L, D), computed once and shared by all nodes of a user,
-    or none where the states serve as both; unseen: (users, 1, 1, L) 0, or very negative where the
-    mask hides.
-    own: per layer (users, heads, room, D) of the tokens read: a node has a slot there, the first
-    `slots` are taken. The first layer's are of one user while all have read the same.
+    self_attention: of each layer, (users, heads, capacity, D) of the tokens read so far: each node
+    has a slot, and the first `slots` are taken. The first step's are of a single user: all have
+    read the same token. cross_attention: of each layer, (users, heads, L, D) of the prompt, shared
+    by all nodes of a user; empty where the encoder states serve as both (`absorb_keys`).
+    states: (users, L, d_model) encoder states, zero where masked; mask_bias: (users, 1, 1, L), 0,
+    or the lowest number where masked.
     """
 
     states: Tensor
-    prompt: tuple[Pair, ...]
-    unseen: Tensor
-    own: list[Pair]
+    mask_bias: Tensor
+    cross_attention: tuple[KeysValues, ...]
+    self_attention: list[KeysValues]
     slots: int = 0
 
     def keep(self, users: Tensor | None, slots: Tensor) -> None:
         """Keep some users (all, if None), by row, and of each the slots (users kept, n)."""
         if users is not None:
-            self.states, self.unseen = self.states[users], self.unseen[users]
-            self.prompt = tuple((key[users], value[users]) for key, value in self.prompt)
-        for layer, pair in enumerate(self.own):
-            key, value = (_slots_of(part, users, slots) for part in pair)
-            self.own[layer] = key, value
+            self.states, self.mask_bias = self.states[users], self.mask_bias[users]
+            self.cross_attention = tuple(
+                (key[users], value[users]) for key, value in self.cross_attention
+            )
+        for layer, held in enumerate(self.self_attention):
+            key, value = (_slots_of(part, users, slots) for part in held)
+            self.self_attention[layer] = key, value
         self.slots = slots.shape[1]
 
 
 class Decoder:
-    """Incremental steps with the weights of a T5 in evaluation mode; equal to its forward pass.
+    """A T5's decoder, step by step with a KV cache; equal to its forward pass.
 
-    Residuals and logits are float32 at least, whatever the dtype of the weights: T5 overflows in
+    Residuals and logits are at least float32, whatever the dtype of the weights: T5 overflows in
     float16, and logits rounded to bfloat16 tie items that differ.
     """
 
@@ -64,42 +68,44 @@ class Decoder:
         self.temperature: float = getattr(config, "item_temperature", 0.0)
         self._heads: tuple[int, int] = (config.num_heads, config.d_kv)
 
-    def start(self, states: Tensor, mask: Tensor, queries: int) -> State:
-        """Take encoded prompts (users, L, d_model) and their mask (users, L), 1 = attend.
+    def start(self, states: Tensor, mask: Tensor, queries: int) -> KVCache:
+        """Return the cache for encoded prompts (users, L, d_model) and their mask (users, L), 1 =
+        attend.
 
-        `queries` is about how many nodes of a user will ask: many are served by keys and values
-        of the prompt, few by its states.
+        queries: about how many nodes each user will have. For many the prompt's keys and values
+        are computed once, for few the encoder states serve.
         """
         mask = mask.bool()
         states = states.masked_fill(~mask[..., None], 0)  # zero weight x NaN would be NaN
-        unseen = torch.zeros_like(mask, dtype=states.dtype)
-        unseen.masked_fill_(~mask, torch.finfo(states.dtype).min)
+        mask_bias = torch.zeros_like(mask, dtype=states.dtype)
+        mask_bias.masked_fill_(~mask, torch.finfo(states.dtype).min)
         prompt = []
         if not self._absorbs(queries, states.shape[1]):
             for block in self.stack.block:
                 attention = block.layer[1].EncDecAttention
-                key, value = (self._split(part(states)) for part in (attention.k, attention.v))
+                key, value = (
+                    split_heads(attention, part(states)) for part in (attention.k, attention.v)
+                )
                 prompt.append((key.contiguous(), value.contiguous()))
-        return State(states, tuple(prompt), unseen[:, None, None], [])
+        return KVCache(states, mask_bias[:, None, None], tuple(prompt), [])
 
     def step(
-        self, state: State, tokens: Tensor, path: Tensor | None = None, *, keep: bool = True
+        self, cache: KVCache, tokens: Tensor, path: Tensor | None = None, *, keep: bool = True
     ) -> Tensor:
         """Read a token at each node; return the last hidden states (users, nodes, d_model).
 
-        tokens: (users or 1, nodes); path: (users or 1, nodes, depth) the slots of what was read
-        on the way to each node, the first token's first, filled up with -1; None for the first
-        token. A single row serves all users. The nodes get the next slots, in their order, unless
-        nothing is to be kept.
+        tokens: (users or 1, nodes); path: (users or 1, nodes, depth) the slots of each node's
+        ancestors, the root first, padded with -1; None at the root. A single row serves all users.
+        The nodes take the next slots of the cache, in their order, unless `keep` is false.
         """
-        attend = self._visible(state.slots, path)
+        biases = self._path_biases(cache.slots, path)
         x = self.stack.embed_tokens(tokens).to(self.dtype)
-        for i, (own, cross, feed) in enumerate(block.layer for block in self.stack.block):
-            x = self._own(own, x, state, i, attend, keep)
-            x = self._cross(cross, x, state, i)
-            x = self._feed(feed, x)
+        for i, (attention, cross, feed) in enumerate(block.layer for block in self.stack.block):
+            x = self._self_attention(attention, x, cache, i, biases, keep)
+            x = self._cross_attention(cross, x, cache, i)
+            x = self._feed_forward(feed, x)
         if keep:
-            state.slots += tokens.shape[1]
+            cache.slots += tokens.shape[1]
         return _normed(self.stack.final_layer_norm, x)
 
     def item_logits(self, hidden: Tensor, tokens: Tensor | slice) -> Tensor:
@@ -114,30 +120,27 @@ class Decoder:
             return F.linear(F.normalize(hidden.to(self.dtype), dim=-1), unit) / self.temperature
 
     def logits(self, hidden: Tensor, tokens: Tensor | slice | None = None) -> Tensor:
-        """Return (..., tokens) logits, of all tokens or of those given; a slice copies nothing."""
+        """Return logits (..., tokens) of all tokens, or of those given; a slice is not copied."""
         head = self.head if tokens is None else self.head[tokens]
         with torch.autocast(hidden.device.type, enabled=False):
             return F.linear(hidden.to(self.dtype) * self.scale, head.to(self.dtype))
 
     def _absorbs(self, queries: int, length: int) -> bool:
-        """Whether a user's queries cost less where they are taken to the states.
+        """Return whether `absorb_keys` costs less than the keys and values of the whole prompt.
 
-        q (W s) = (W' q) s: then no state has to be taken to keys and values, but each product is
-        of d_model where it was of D.
+        Then no encoder state is projected, but each product of a query has d_model terms, not D.
         """
         heads, each = self._heads
         model: int = self.head.shape[1]
-        taken = queries * heads * model * (each + SLOW_PRODUCT * length)
-        return taken < heads * each * length * (model + queries)
+        absorbed = queries * heads * model * (each + SLOW_PRODUCT * length)
+        return absorbed < heads * each * length * (model + queries)
 
-    def _split(self, x: Tensor) -> Tensor:
-        """(users, n, heads x D) as (users, heads, n, D)."""
-        split: Tensor = x.unflatten(-1, self._heads).transpose(1, 2)
-        return split
+    def _path_biases(self, slots: int, path: Tensor | None) -> list[Tensor] | None:
+        """Return what is added to the attention scores of each `NODES_TOGETHER` nodes.
 
-    def _visible(self, slots: int, path: Tensor | None) -> list[Tensor] | None:
-        """Return, for each `TOGETHER` nodes, what is added to their scores of the slots so far
-        and of themselves: (users or 1, heads, nodes, slots + nodes) position biases, or -inf."""
+        (users or 1, heads, nodes, slots + nodes): position biases at ancestors and at the node
+        itself, -inf elsewhere. None at the root, which has no ancestors.
+        """
         if path is None:
             return None
         users, nodes, deep = path.shape
@@ -145,97 +148,95 @@ class Decoder:
         bias = relative.compute_bias(1, deep + 1, past_seen_tokens=deep)[0, :, 0].flip(1)
         far = (path >= 0).sum(2, keepdim=True) - torch.arange(deep, device=path.device)
         value = bias[:, far.clamp_(min=0)].movedim(0, 1)  # (users, heads, nodes, depth)
-        shape = (users, len(bias), nodes, slots + 1)  # what is not there goes into the last one
+        shape = (users, len(bias), nodes, slots + 1)  # the last column takes the padding
         before = torch.full(shape, -torch.inf, device=bias.device, dtype=bias.dtype)
         place = path.where(path >= 0, slots)[:, None].expand(value.shape)
         before = before.scatter_(3, place, value)[..., :slots]
-        attend = []
-        for part in before.split(TOGETHER, 2):
+        biases = []
+        for part in before.split(NODES_TOGETHER, 2):
             n = part.shape[2]
             each = torch.full((n, n), -torch.inf, device=bias.device, dtype=bias.dtype)
             each = each.fill_diagonal_(0) + bias[:, :1, None]
-            attend.append(torch.cat([part, each.expand(users, -1, -1, -1)], 3))
-        return attend
+            biases.append(torch.cat([part, each.expand(users, -1, -1, -1)], 3))
+        return biases
 
-    def _own(
+    def _self_attention(
         self,
         layer: Any,
         x: Tensor,
-        state: State,
+        cache: KVCache,
         i: int,
-        attend: list[Tensor] | None,
+        biases: list[Tensor] | None,
         keep: bool,
     ) -> Tensor:
-        """Attend to the path."""
+        """Attend to the path from the root, each node to its own."""
         attention, normed = layer.SelfAttention, _normed(layer.layer_norm, x)
         value = attention.v(normed)
-        if attend is None:  # the first token sees itself only
+        if biases is None:  # the root attends to itself only
             if keep:
-                pair = self._split(attention.k(normed)), self._split(value)
-                state.own.append((pair[0].contiguous(), pair[1].contiguous()))
+                held = split_heads(attention, attention.k(normed)), split_heads(attention, value)
+                cache.self_attention.append((held[0].contiguous(), held[1].contiguous()))
             return _add(x, value, attention.o)
         query, key, value = (
-            self._split(y) for y in (attention.q(normed), attention.k(normed), value)
+            split_heads(attention, y) for y in (attention.q(normed), attention.k(normed), value)
         )
-        before, nodes = state.slots, x.shape[1]
-        room = _append(state.own[i], (key, value), before)
+        before, nodes = cache.slots, x.shape[1]
+        held = _append(cache.self_attention[i], (key, value), before)
         if keep:
-            state.own[i] = room
-        seen, first = [], 0
-        for part in attend:
+            cache.self_attention[i] = held
+        found, first = [], 0
+        for part in biases:
             n = part.shape[2]
-            key, value = (_columns(y, before, first, n, nodes) for y in room)
+            key, value = (_columns(y, before, first, n, nodes) for y in held)
             users = len(key)
-            seen.append(
+            found.append(
                 F.scaled_dot_product_attention(
                     query[:, :, first : first + n], key, value, scale=1.0,
                     attn_mask=part.to(key.dtype).expand(users, -1, -1, -1),
                 )
             )  # fmt: skip
             first += n
-        return _add(x, torch.cat(seen, 2).transpose(1, 2).flatten(2), attention.o)
+        return _add(x, torch.cat(found, 2).transpose(1, 2).flatten(2), attention.o)
 
-    def _cross(self, layer: Any, x: Tensor, state: State, i: int) -> Tensor:
-        """Attend to the prompt: all nodes of a user in one product."""
+    def _cross_attention(self, layer: Any, x: Tensor, cache: KVCache, i: int) -> Tensor:
+        """Attend to the prompt, all nodes of a user in one product."""
         attention = layer.EncDecAttention
-        query = self._split(attention.q(_normed(layer.layer_norm, x)))
-        users = len(state.unseen)
-        if state.prompt:
-            key, value = state.prompt[i]
-            hide = state.unseen.expand(-1, -1, query.shape[2], -1)
-            seen = F.scaled_dot_product_attention(
-                query.expand(users, -1, -1, -1), key, value, attn_mask=hide, scale=1.0
+        query = split_heads(attention, attention.q(_normed(layer.layer_norm, x)))
+        users = len(cache.mask_bias)
+        if cache.cross_attention:
+            key, value = cache.cross_attention[i]
+            hidden = cache.mask_bias.expand(-1, -1, query.shape[2], -1)
+            found = F.scaled_dot_product_attention(
+                query.expand(users, -1, -1, -1), key, value, attn_mask=hidden, scale=1.0
             )
-            return _add(x, seen.transpose(1, 2).flatten(2), attention.o)
-        heads, _ = self._heads
-        into, out = (part.weight.unflatten(0, self._heads) for part in (attention.k, attention.v))
-        asked = query.transpose(0, 1).flatten(1, 2) @ into  # (heads, users or 1 x nodes, d_model)
-        asked = asked.unflatten(1, (len(query), -1)).transpose(0, 1).expand(users, -1, -1, -1)
-        scores = asked.flatten(1, 2) @ state.states.transpose(1, 2)
-        weights = (scores + state.unseen[:, 0]).softmax(-1)
-        mean = (weights @ state.states).unflatten(1, (heads, -1))  # (users, heads, nodes, d_model)
-        seen = mean.transpose(0, 1).flatten(1, 2) @ out.transpose(1, 2)
-        seen = seen.unflatten(1, (users, -1)).permute(1, 2, 0, 3).flatten(2)
-        return _add(x, seen, attention.o)
+            return _add(x, found.transpose(1, 2).flatten(2), attention.o)
+        asked = absorb_keys(attention, query).expand(users, -1, -1, -1)
+        scores = asked.flatten(1, 2) @ cache.states.transpose(1, 2)
+        weights = (scores + cache.mask_bias[:, 0]).softmax(-1)
+        mean = (weights @ cache.states).unflatten(1, asked.shape[1:3])  # (users, heads, nodes, d)
+        return _add(x, absorb_values(attention, mean), attention.o)
 
-    def _feed(self, layer: Any, x: Tensor) -> Tensor:
+    def _feed_forward(self, layer: Any, x: Tensor) -> Tensor:
         """Add the feed-forward layer, gated or not."""
         dense, normed = layer.DenseReluDense, _normed(layer.layer_norm, x)
         if hasattr(dense, "wi"):
             hidden = dense.act(dense.wi(normed))
         else:
             hidden = dense.act(dense.wi_0(normed)).mul_(dense.wi_1(normed))
-        return _add(x, hidden.to(dense.wo.weight.dtype), dense.wo)  # float16 T5s keep this wide
+        return _add(x, hidden.to(dense.wo.weight.dtype), dense.wo)  # float32 in a float16 T5
 
 
 def _normed(norm: Any, x: Tensor) -> Tensor:
-    """T5's norm, in the dtype of its weight."""
+    """Return T5's layer norm, in the dtype of its weight.
+
+    One fused operation; training has transformers', which is as fast with gradients.
+    """
     scaled = F.rms_norm(x, norm.weight.shape, norm.weight.to(x.dtype), norm.variance_epsilon)
     return scaled.to(norm.weight.dtype)
 
 
 def _add(x: Tensor, more: Tensor, linear: Any) -> Tensor:
-    """Return x + linear(more), in the place of x where it has as many rows."""
+    """Return x + linear(more), in place unless x is one row for all users."""
     weight = linear.weight
     if x.shape[0] != more.shape[0] or weight.dtype != x.dtype:
         wide: Tensor = x + linear(more)
@@ -244,22 +245,22 @@ def _add(x: Tensor, more: Tensor, linear: Any) -> Tensor:
     return x
 
 
-def _append(room: Pair, new: Pair, slots: int) -> Pair:
-    """Put keys and values after the first slots; what has no room left moves to twice as much."""
+def _append(held: KeysValues, new: KeysValues, slots: int) -> KeysValues:
+    """Put keys and values after the first slots; capacity doubles where it does not suffice."""
     users, heads, nodes, each = new[0].shape
-    if len(room[0]) < users or room[0].shape[2] < slots + nodes:
-        users, most = max(users, len(room[0])), 2 * (slots + nodes)
-        key, value = (part.new_empty(users, heads, most, each) for part in room)
-        for wide, part in zip((key, value), room, strict=True):
+    if len(held[0]) < users or held[0].shape[2] < slots + nodes:
+        users, capacity = max(users, len(held[0])), 2 * (slots + nodes)
+        key, value = (part.new_empty(users, heads, capacity, each) for part in held)
+        for wide, part in zip((key, value), held, strict=True):
             wide[:, :, :slots] = part[:, :, :slots]
-        room = key, value
-    for part, more in zip(room, new, strict=True):
+        held = key, value
+    for part, more in zip(held, new, strict=True):
         part[:, :, slots : slots + nodes] = more
-    return room
+    return held
 
 
 def _columns(part: Tensor, slots: int, first: int, n: int, nodes: int) -> Tensor:
-    """The slots so far and n of the nodes after them."""
+    """Return the columns of the slots so far, and of n of the nodes after them."""
     if n == nodes:
         return part[:, :, : slots + nodes]
     own = part[:, :, slots + first : slots + first + n]
@@ -267,7 +268,7 @@ def _columns(part: Tensor, slots: int, first: int, n: int, nodes: int) -> Tensor
 
 
 def _slots_of(part: Tensor, users: Tensor | None, slots: Tensor) -> Tensor:
-    """Select (users, heads, n, D) from (users or 1, heads, room, D)."""
+    """Select (users, heads, n, D) from (users or 1, heads, capacity, D)."""
     if users is not None and len(part) > 1:
         part = part[users]
     part = part.expand(len(slots), -1, -1, -1)

@@ -1,9 +1,8 @@
-"""The log-probability of items, not of the few that a search happens on.
+"""Exact ranking: the log-probability of every item by one constrained walk of the trie.
 
-log p(item) is the sum, over the tokens of the item and its end token, of the log-softmax over
-those tokens only that lead to some item of the catalogue from there. So the probabilities of all
-items sum to one, and a token that has no rival costs nothing: no step is run for it unless
-tokens further on need it behind them.
+log p(item) is the sum, over the item's tokens and its end token, of the log-softmax over the
+tokens that the trie allows there. So the probabilities of all items sum to one, and where only one
+token is allowed it costs nothing: no step is run for it, unless later tokens attend to it.
 """
 
 from collections.abc import Iterator
@@ -16,7 +15,8 @@ from podprep.contract.errors import PodError
 from podtrain.decode.decoder import Decoder
 from podtrain.decode.trie import Level, Trie
 
-MAX_BYTES = 1 << 28  # four times as much took longer on one core: memory fresh from the system
+MAX_BYTES = 1 << 28  # four times as much was slower on one core, by first-touch page faults
+MAX_BYTES_GPU = 1 << 31  # there a group is bound by the launch of kernels; not measured
 
 
 @torch.no_grad()
@@ -26,12 +26,12 @@ def score_catalogue(
     mask: torch.Tensor,
     trie: Trie,
     *,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int | None = None,
 ) -> torch.Tensor:
     """Return the log-probabilities of all items, (users, items) float32; column k is item k + 1.
 
-    states: (users, L, d_model) encoded prompts; mask: (users, L), 1 = attend. The users go in
-    groups so that the tensors of a walk take about `max_bytes` (one user at least).
+    states: (users, L, d_model) encoded prompts; mask: (users, L), 1 = attend; max_bytes: about
+    what the tensors of a walk may take, by which users are grouped (None: `memory`).
     """
     decoder, trie = Decoder(t5), trie.to(states.device)
     groups = user_groups(t5, states, trie, max_bytes)
@@ -47,7 +47,7 @@ def score_candidates(
     trie: Trie,
     candidates: torch.Tensor,
     *,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int | None = None,
 ) -> torch.Tensor:
     """Return what `score_catalogue` has for some items, (users, C) float32; -inf where padded.
 
@@ -69,10 +69,11 @@ def user_groups(
     t5: T5ForConditionalGeneration,
     states: torch.Tensor,
     trie: Trie,
-    max_bytes: int,
+    max_bytes: int | None,
     nodes: int | None = None,
 ) -> Iterator[slice]:
-    """Cut the users so that a walk of at most `nodes` nodes a user takes about `max_bytes`."""
+    """Cut the users so that a walk of at most `nodes` nodes a level takes about `max_bytes`."""
+    max_bytes = max_bytes or memory(states.device)
     config: Any = t5.config
     inner, layers = config.num_heads * config.d_kv, config.num_decoder_layers
     most = slots = 0
@@ -81,10 +82,15 @@ def user_groups(
         slots += width
         feed = 4 * inner + 6 * config.d_model + 3 * config.d_ff
         most = max(most, width * (feed + 2 * len(level.tokens) + 6 * level.widest))
-    kept = 0 if len(trie.levels) == 1 else slots * 4 * layers * inner  # half of it room
+    kept = 0 if len(trie.levels) == 1 else slots * 4 * layers * inner  # half of it spare capacity
     prompt = states.shape[1] * (config.d_model + 2 * (layers + 1) * inner)
     users = max(1, max_bytes // (4 * (most + kept + prompt)))
     return (slice(i, i + users) for i in range(0, max(1, len(states)), users))
+
+
+def memory(device: torch.device) -> int:
+    """Return about how many bytes the tensors of a walk may take."""
+    return MAX_BYTES if device.type == "cpu" else MAX_BYTES_GPU
 
 
 def choices(
@@ -109,13 +115,16 @@ def choices(
 
 
 def node_input(decoder: Decoder, level: Level) -> torch.Tensor:
-    """Return the token to read at each node of a level: at the root, the decoder's first."""
+    """Return the token that each node of a level reads: at the root, the decoder's start token."""
     return torch.where(level.node_token < 0, decoder.first_token, level.node_token)
 
 
 def longer(path: torch.Tensor | None, parents: torch.Tensor, slots: int) -> torch.Tensor:
-    """Return the paths (users or 1, nodes, depth + 1) to nodes whose parents stand at `parents`
-    (users or 1, nodes) among those of the step before, which took the slots from `slots` on."""
+    """Return the paths (users or 1, nodes, depth + 1) of the children of some nodes.
+
+    parents: (users or 1, nodes) the place of each child's parent among the nodes of the last step,
+    which took the slots from `slots` on.
+    """
     own = (parents + slots).unsqueeze(-1)
     if path is None:
         return own
@@ -124,17 +133,17 @@ def longer(path: torch.Tensor | None, parents: torch.Tensor, slots: int) -> torc
 
 
 def _walk(decoder: Decoder, states: torch.Tensor, mask: torch.Tensor, trie: Trie) -> torch.Tensor:
-    """Score all items: every user has the same nodes."""
+    """Score all items: all users have the same nodes."""
     scores = torch.zeros(len(states), trie.items, device=states.device)
     total = scores[:, :1]
-    state = decoder.start(states, mask, sum(level.nodes for level in trie.levels))
+    cache = decoder.start(states, mask, sum(level.nodes for level in trie.levels))
     path, slots = None, 0
     for level in trie.levels:
         nodes = torch.arange(level.nodes, device=states.device)[None]
         if level.node_token[0] >= 0:
-            path, slots = longer(path, level.node_parent[None], slots), state.slots
+            path, slots = longer(path, level.node_parent[None], slots), cache.slots
         tokens = node_input(decoder, level)[nodes]
-        hidden = decoder.step(state, tokens, path, keep=level is not trie.levels[-1])
+        hidden = decoder.step(cache, tokens, path, keep=level is not trie.levels[-1])
         logp, _ = choices(decoder, hidden, level, nodes)
         if len(trie.levels) == 1:
             return logp.flatten(1)  # the choices at the root are the items in their order
@@ -153,17 +162,17 @@ def _follow(
     trie: Trie,
     candidates: torch.Tensor,
 ) -> torch.Tensor:
-    """Score candidates: every user has nodes of its own, those on the paths to candidates."""
+    """Score candidates: each user has nodes of its own, those on the paths to its candidates."""
     total = torch.zeros(candidates.shape, device=states.device)
     asked = sum(min(level.nodes, candidates.shape[1]) for level in trie.levels)
-    state = decoder.start(states, mask, asked)
-    # of each candidate: its node, and where the user has it; -1 once settled, or padded
+    cache = decoder.start(states, mask, asked)
+    # of each candidate: its node, and the node's place among the user's; -1 once settled, or padded
     node = slot = torch.where(candidates > 0, 0, -1)
     nodes = torch.zeros(1, 1, dtype=torch.int64, device=states.device)  # the root, of all users
     path = None
     for depth, level in enumerate(trie.levels):
-        slots, last = state.slots, level is trie.levels[-1]
-        hidden = decoder.step(state, node_input(decoder, level)[nodes], path, keep=not last)
+        slots, last = cache.slots, level is trie.levels[-1]
+        hidden = decoder.step(cache, node_input(decoder, level)[nodes], path, keep=not last)
         logp, _ = choices(decoder, hidden, level, nodes)
         choice = trie.path[:, depth][candidates - 1]
         place = slot * level.widest + choice - level.start[node]

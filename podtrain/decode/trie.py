@@ -1,4 +1,4 @@
-"""The catalogue as a tree of tokens: what may follow what, and which item it then must be."""
+"""The catalogue as a trie of tokens, for constrained decoding: which tokens may follow which."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -19,17 +19,17 @@ _MEND = "use a tokenizer that tells all items apart"
 class Level:
     """The open nodes at one depth, and their choices: the tokens that may follow each.
 
-    A node is open while two or more items lie below it; a choice that leaves one item settles
-    it, whatever tokens the item still has. Choices of a node lie side by side, in the order of
-    their lowest items. All are int64 tensors.
+    A node is open while two or more items lie below it; a choice that leaves a single item settles
+    it, whatever tokens the item still has. The choices of a node are adjacent, in the order of
+    their lowest items. All tensors are int64.
 
-    widest: the most choices of a node; run: the first of the level's tokens if each is one more
-    than the one before, else -1.
-    node_token: (nodes,) the token that leads to a node, -1 at the root; node_parent: (nodes,)
-    its node on the level above; start, width: (nodes,) where its choices begin, how many.
-    item: (choices,) the item that is settled, 0 if none; child: (choices,) the node on the next
-    level, -1 if settled; tokens: (tokens,) all tokens of the level; column: (choices,) which of
-    them each choice takes; place: (choices,) its place among (nodes, widest), flattened.
+    widest: the most choices of any node; run: the first of the level's tokens if they are
+    consecutive, else -1.
+    node_token: (nodes,) the token that leads to a node, -1 at the root; node_parent: (nodes,) its
+    parent on the level above; start, width: (nodes,) its first choice, and how many there are.
+    item: (choices,) the item that a choice settles, 0 if none; child: (choices,) its node on the
+    next level, -1 if settled; tokens: (tokens,) all tokens of the level; column: (choices,) the
+    place of a choice's token among them; place: (choices,) its place in (nodes, widest), flattened.
     """
 
     widest: int
@@ -46,7 +46,7 @@ class Level:
 
     @property
     def rows(self) -> torch.Tensor | slice:
-        """The tokens of the level, as a slice where they stand in one row."""
+        """The tokens of the level, as a slice if they are consecutive."""
         return slice(self.run, self.run + len(self.tokens)) if self.run >= 0 else self.tokens
 
     @property
@@ -55,14 +55,14 @@ class Level:
         return len(self.node_token)
 
     def to(self, device: torch.device) -> "Level":
-        """Return the level with its tensors on a device."""
+        """Return the level on a device."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.type is not int}
         return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
 
 
 @dataclass(frozen=True, slots=True)
 class Trie:
-    """All items of a catalogue by their tokens; items are numbered from 1.
+    """All items of a catalogue by their tokens. Items are numbered from 1.
 
     path: (items, levels) the choice an item takes on each level, -1 once it is settled.
     """
@@ -73,7 +73,7 @@ class Trie:
 
     @classmethod
     def build(cls, sequences: Sequence[Sequence[int]], end: int) -> Self:
-        """Build the tree; sequence k, without the end token, is item k + 1.
+        """Build the trie; sequence k, without the end token, is item k + 1.
 
         Errors: `PodError` for no items, an item without tokens, one that holds the end token, or
         two with the same tokens.
@@ -113,7 +113,7 @@ class Trie:
         return self.ids.get(tuple(tokens))
 
     def to(self, device: torch.device) -> "Trie":
-        """Return the tree with its tensors on a device."""
+        """Return the trie on a device."""
         if self.path.device == device:
             return self
         levels = tuple(level.to(device) for level in self.levels)
@@ -121,7 +121,7 @@ class Trie:
 
 
 def _matrix(sequences: Sequence[Sequence[int]], end: int) -> _Ints:
-    """(items, longest + 1): the tokens of each item, filled up with the end token."""
+    """Return (items, longest + 1): the tokens of each item, padded with the end token."""
     if not len(sequences):
         raise PodError("the catalogue has no items: build the dataset again")
     lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
@@ -149,7 +149,7 @@ def _ids(sequences: Sequence[Sequence[int]]) -> dict[tuple[int, ...], int]:
 def _level(
     node_token: _Ints, node_parent: _Ints, width: _Ints, token: _Ints, item: _Ints, child: _Ints
 ) -> Level:
-    if len(width) == 1:  # columns in the order of the choices: nothing has to be gathered
+    if len(width) == 1:  # columns in the order of the choices: no gather
         tokens, column = token, np.arange(len(token))
     else:
         tokens, column = np.unique(token, return_inverse=True)

@@ -25,10 +25,10 @@ SHAPES: dict[str, dict[str, Any]] = {
     "compact": {"d_model": 128, "d_kv": 32, "d_ff": 256, "num_layers": 1, "num_heads": 4},
     "small": {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
 }
-# T5 starts its embeddings at 1 and scales the output down by sqrt(d); vectors that wide hardly
-# move in the few steps that an item has.
+# T5 initialises its embeddings with 1 and scales its output down by sqrt(d); vectors that long
+# hardly move in the few steps in which an item occurs.
 EMBEDDING_STD = 0.05
-HUB_SECONDS = 10.0  # that the hub has to say whether it knows a name
+HUB_SECONDS = 10.0  # timeout of asking the hub whether it knows a name
 OWN_ITEM, T5_ITEM = "item_{}", "{}"  # the published targets are bare digits
 
 
@@ -36,8 +36,9 @@ OWN_ITEM, T5_ITEM = "item_{}", "{}"  # the published targets are bare digits
 class Base:
     """A T5 with its tokenizer.
 
-    input_vocab_size: rows of a separate input embedding, 0 where the input shares T5's embedding
-    with the output; start: initialises the whole model before training.
+    render: how the model writes an item, its number in place of the braces; input_vocab_size: rows
+    of a separate input embedding, 0 where the input shares T5's embedding with the output; start:
+    initialises the whole model before training.
     """
 
     t5: T5ForConditionalGeneration
@@ -52,8 +53,8 @@ class Base:
 def make_base(config: TrainConfig, options: PodOptions, shards: Shards) -> Base:
     """Make the T5 that training starts from; weights are drawn from torch's generator.
 
-    `config` names its tasks. Errors: `PodError` for a base that is no T5, or that cannot be had,
-    and for a start or a cut of ids that it does not take.
+    `config` names its tasks. Errors: `PodError` for a base that is no T5 or cannot be loaded, and
+    for options that it does not take.
     """
     if options.base in SHAPES:
         return _own(config, options, shards)
@@ -61,7 +62,7 @@ def make_base(config: TrainConfig, options: PodOptions, shards: Shards) -> Base:
     if options.id_digits is not None:
         raise PodError(f"id_digits {own} tokenizer: leave it out")
     if options.user_dropout:
-        raise PodError(f"user_dropout {own} pieces, of which none is a user: leave it out")
+        raise PodError(f"user_dropout {own} tokenizer, which has no users' tokens: leave it out")
     if options.init not in ("auto", "random"):
         raise PodError(f"init {options.init} {own} weights: leave it out")
     t5, tokenizer = _pretrained(options.base, options.dropout)
@@ -72,10 +73,10 @@ def _own(config: TrainConfig, options: PodOptions, shards: Shards) -> Base:
     digits = default_id_digits(shards) if options.id_digits is None else options.id_digits
     init = ("random" if digits else "spectral") if options.init == "auto" else options.init
     if init == "spectral" and digits:
-        raise PodError("init spectral needs whole ids (id_digits 0): a piece is not an item")
-    tokenizer, writable = learn(shards, config.tasks, digits)
+        raise PodError("init spectral needs whole ids (id_digits 0), one token an item")
+    tokenizer, output_vocab_size = learn(shards, config.tasks, digits)
     values = {
-        "vocab_size": writable,
+        "vocab_size": output_vocab_size,
         "dropout_rate": options.dropout,
         "pad_token_id": tokenizer.pad_token_id,
         "eos_token_id": tokenizer.eos_token_id,
@@ -137,10 +138,12 @@ def _pretrained(name: str, dropout: float) -> tuple[T5ForConditionalGeneration, 
         ):
             raise ValueError("it has no tokenizer that knows letters and digits")
         if len(tokenizer) > config.vocab_size:
-            raise ValueError(f"{len(tokenizer):,} pieces, vectors for {config.vocab_size:,}")
+            raise ValueError(
+                f"its tokenizer has {len(tokenizer):,} tokens, its embedding {config.vocab_size:,}"
+            )
     except PodError:
         raise
-    except Exception as error:  # the hub's client and the loaders have a hundred of their own
+    except Exception as error:  # the hub's client and the loaders raise a hundred kinds
         first = str(error).strip().split("\n")[0]
         raise PodError(
             f"--base: {where} could not be loaded ({first}): check the name and the network, give "

@@ -1,6 +1,6 @@
-"""Operations that pass over memory less often than those they are made of.
+"""Fused operations: each passes over memory less often than the plain operations it stands for.
 
-torch.compile, which fuses them itself, gets the plain ones.
+torch.compile fuses by itself, and is given the plain ones.
 """
 
 from typing import Any
@@ -13,9 +13,9 @@ LOSS_ROWS = 1_024  # target tokens whose logits are in memory at once
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Projection and cross-entropy in one, with the gradients made on the way.
+    """Output projection and cross-entropy in one, gradients computed in the forward pass.
 
-    The logits are made once, overwritten by their own gradient and dropped: a plain loss keeps
+    The logits are computed once, overwritten by their own gradient and dropped: a plain loss keeps
     them, their log-softmax and its gradient, and passes over them six times.
     """
 
@@ -31,7 +31,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             logits = (own @ weight.T).float()
             chosen = logits.gather(1, target)
             logits -= logits.amax(1, keepdim=True)
-            shift = chosen - logits.gather(1, target)  # what was subtracted
+            shift = chosen - logits.gather(1, target)  # the maximum that was subtracted
             total = logits.exp_().sum(1, keepdim=True)
             loss += (total.log() + shift - chosen).sum()
             if d_hidden is not None and d_weight is not None:
@@ -46,15 +46,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Scale what forward has made."""
+        """Scale the gradients that forward computed."""
         d_hidden, d_weight = ctx.saved_tensors
         return d_hidden * grads[0], d_weight * grads[0], None
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
-    """Return the summed cross-entropy of `hidden @ weight.T` against labels; -100 is left out."""
+    """Return the summed cross-entropy of `hidden @ weight.T` against labels; -100 is ignored."""
     kept = labels >= 0
-    if not torch.is_grad_enabled():  # a parameter wants gradients also where nobody takes them
+    if not torch.is_grad_enabled():  # a parameter requires gradients even where none are computed
         weight = weight.detach()
     return _LinearCrossEntropy.apply(hidden[kept], weight, labels[kept])  # type: ignore[no-any-return, no-untyped-call]
 
@@ -120,10 +120,10 @@ def cosine_cross_entropy(
 
 
 class _Attention(torch.autograd.Function):
-    """softmax(q k' + bias) v, with dropout on the weights.
+    """softmax(q k' + biases) v, with dropout on the weights.
 
-    What a plain attention makes anew at each step is overwritten here: scores by what is added,
-    the weights' gradient by the scores'.
+    Where a plain attention allocates a tensor for each step, this one works in place: the biases
+    are added to the scores, the scores' gradient overwrites that of the weights.
     """
 
     @staticmethod
@@ -132,40 +132,39 @@ class _Attention(torch.autograd.Function):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        bias: Tensor | None,
-        unseen: Tensor | None,
+        position_bias: Tensor | None,
+        mask_bias: Tensor | None,
         dropped: int,
     ) -> Tensor:
         """See `attend`."""
         query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
         scores = query @ key.transpose(2, 3)
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-        for added in (bias, unseen):
+        for added in (position_bias, mask_bias):
             if added is not None:
                 scores += added
         weights = scores.softmax(3).to(query.dtype)
-        kept, seen = None, weights
+        kept, used = None, weights
         if dropped:
             kept = _kept(weights, dropped)
-            seen = kept.to(weights.dtype).mul_(weights)
-        out = (seen @ value).mul_(_scale(dropped))
+            used = kept.to(weights.dtype).mul_(weights)
+        out = (used @ value).mul_(_scale(dropped))
         ctx.save_for_backward(query, key, value, weights, kept)
-        ctx.dropped, ctx.bias = dropped, bias is not None and bias.shape[0]
+        ctx.dropped, ctx.bias = dropped, position_bias is not None and position_bias.shape[0]
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of query, key, value and bias."""
+        """Return the gradients of query, key, value and position bias."""
         query, key, value, weights, kept = ctx.saved_tensors
         grad = grads[0].contiguous() * _scale(ctx.dropped)
-        d_scores, seen = grad @ value.transpose(2, 3), weights
+        d_scores, used = grad @ value.transpose(2, 3), weights
         if kept is not None:
-            seen = kept.to(weights.dtype)
-            d_scores *= seen
-            seen *= weights
-        d_value = seen.transpose(2, 3) @ grad
-        # in place: each row is read before it is written
-        torch._softmax_backward_data(d_scores, weights, 3, d_scores.dtype, grad_input=d_scores)
+            used = kept.to(weights.dtype)
+            d_scores *= used
+            used *= weights
+        d_value = used.transpose(2, 3) @ grad
+        softmax_backward_(d_scores, weights)
         d_bias = None
         if ctx.needs_input_grad[3]:
             wide = torch.promote_types(d_scores.dtype, torch.float32)
@@ -173,30 +172,43 @@ class _Attention(torch.autograd.Function):
         return d_scores @ key, d_scores.transpose(2, 3) @ query, d_value, d_bias, None, None
 
 
+def softmax_backward_(grad: Tensor, output: Tensor) -> Tensor:
+    """Turn the gradient of a softmax's output, over the last dimension, into its input's in place.
+
+    By torch's own operator, whose name says that it is not for us: the same in two public
+    operations takes two to seven times as long, and serves where the operator is gone.
+    """
+    operator = getattr(torch.ops.aten, "_softmax_backward_data", None)
+    if operator is None:
+        return grad.sub_((grad * output).sum(-1, keepdim=True)).mul_(output)
+    result: Tensor = operator.out(grad, output, -1, grad.dtype, grad_input=grad)
+    return result
+
+
 def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    bias: Tensor | None,
-    unseen: Tensor | None,
+    position_bias: Tensor | None,
+    mask_bias: Tensor | None,
     rate: float,
 ) -> Tensor:
-    """Return softmax(q k' + bias + unseen) v, (samples, heads, queries, D).
+    """Return softmax(q k' + position_bias + mask_bias) v, (samples, heads, queries, D).
 
-    query: (samples, heads, queries, D); key, value: (samples, heads, keys, D); bias: (samples or
-    1, heads, queries, keys), gets a gradient; unseen: whatever broadcasts to that, gets none;
-    rate: of dropout on the weights.
+    query: (samples, heads, queries, D); key, value: (samples, heads, keys, D); position_bias:
+    (samples or 1, heads, queries, keys), learned; mask_bias: anything that broadcasts to that
+    shape, gets no gradient; rate: dropout of the attention weights.
     """
     if torch.compiler.is_compiling():
         scores = query @ key.transpose(2, 3)
-        for added in (bias, unseen):
+        for added in (position_bias, mask_bias):
             scores = scores if added is None else scores + added
         return F.dropout(scores.softmax(3).to(query.dtype), rate) @ value
-    return _Attention.apply(query, key, value, bias, unseen, _in_256(rate))  # type: ignore[no-any-return, no-untyped-call]
+    return _Attention.apply(query, key, value, position_bias, mask_bias, _in_256(rate))  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _ReluDropout(torch.autograd.Function):
-    """ReLU and dropout in place; the zeros of the result are all that a gradient needs."""
+    """ReLU and dropout in place; the gradient needs no more than the zeros of the result."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, dropped: int) -> Tensor:
@@ -225,10 +237,11 @@ def relu_dropout(x: Tensor, rate: float) -> Tensor:
 
 
 def dropout(x: Tensor, rate: float) -> Tensor:
-    """Drop elements and scale the others up; at a rate of n / 256.
+    """Zero elements at random and scale the others up.
 
-    Eight elements are drawn from each random integer: `bernoulli_` on a CPU draws a double for
-    each, a seventh of a training step.
+    The rate is rounded to n / 256, and to no less than 1 / 256 unless it is 0: eight elements are
+    drawn from each random integer, where `bernoulli_` on a CPU draws a double for each, which took
+    a seventh of a training step.
     """
     if torch.compiler.is_compiling():
         return F.dropout(x, rate)
@@ -237,7 +250,9 @@ def dropout(x: Tensor, rate: float) -> Tensor:
 
 
 def _in_256(rate: float) -> int:
-    return round(rate * 256)
+    """Return the rate in 256ths: some dropout stays some, and not all is dropped."""
+    assert 0 <= rate < 1
+    return min(max(round(rate * 256), 1), 255) if rate else 0
 
 
 def _scale(dropped: int) -> float:
@@ -245,7 +260,7 @@ def _scale(dropped: int) -> float:
 
 
 def _kept(like: Tensor, dropped: int) -> Tensor:
-    """Draw 1 for what is kept, 0 for what is dropped, as uint8."""
+    """Draw a uint8 mask: 1 where an element is kept, 0 where it is dropped."""
     words = torch.empty((like.numel() + 7) // 8, dtype=torch.int64, device=like.device)
     words.random_(-(2**63), 2**63 - 1)
     drawn = words.view(torch.uint8)[: like.numel()].view(like.shape)
