@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from podprep.raw.datasets import CATEGORIES, Dataset, locate, search_paths
+from podprep.raw.datasets import CATEGORIES, Source, locate, search_paths
 from podprep.stats.figures import Rows, heading, prompt_lengths
 from podprep.ui.console import Column, Table, names_and_values, numbers, texts
 
@@ -51,7 +51,7 @@ def dataset_table(manifest: dict[str, Any]) -> Table:
     return names_and_values(title, rows)
 
 
-def datasets_table(listed: list[Dataset]) -> Table:
+def datasets_table(listed: list[Source]) -> Table:
     """Return the registry: name, release, size, where it is looked for and where it is from."""
     releases = ", ".join(f"{r} ({len(c)} categories)" for r, c in CATEGORIES.items())
     table = Table(

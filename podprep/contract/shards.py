@@ -42,7 +42,7 @@ class Shards:
 
     @property
     def protocol(self) -> str:
-        """By which protocol it was made: clean or pod."""
+        """By which protocol it was made, clean or pod; version 1 calls it `reading`."""
         return str(self.manifest["inputs"]["reading"])
 
     @property

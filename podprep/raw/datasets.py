@@ -131,9 +131,6 @@ class Source:
     reviews: int | None = None
 
 
-Dataset = Source  # its name in report.py
-
-
 def _source(release: str, category: str) -> Source:
     short = _SHORT.get(category) if release == "2014" else None
     meta_file = f"meta_{category}.json.gz"

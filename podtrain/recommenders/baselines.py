@@ -1,6 +1,5 @@
 """Recommenders that count and need no training: what a model has to beat."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -114,11 +113,6 @@ class ItemKnn(Baseline):
     def scores(self, queries: Queries) -> Floats:
         """Score by the neighbours of the history."""
         return summed(self.counts.neighbours, queries.latest(SPAN))
-
-
-BASELINES: dict[str, Callable[[Shards], Baseline]] = {
-    cls.name: cls for cls in (Popularity, MaxPlusOne, LastPlusOne, Markov, ItemKnn)
-}
 
 
 def _largest(queries: Queries) -> Ints:
