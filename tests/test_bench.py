@@ -85,7 +85,7 @@ def batch_of(samples: int, prompt: int, target: int) -> Batch:
         user_id=np.arange(samples, dtype=np.int32),
         item_id=np.ones(samples, np.int32),
         rows=np.arange(samples),
-        target_tokens=samples * target,
+        n_targets=samples * target,
     )
 
 
@@ -105,7 +105,7 @@ def test_the_reference_trains_the_same_thing(task: str) -> None:
     theirs = {"ids": x.ids, "whole_word_ids": x.whole_word_ids, "mask": x.mask, "labels": x.labels}
     trainer = Trainer(model, lr=1e-3)
     before = [p.detach().clone() for p in model.parameters()]
-    expected = model(x).detach() / batch.target_tokens
+    expected = model(x).detach() / batch.n_targets
     torch.testing.assert_close(trainer.loss(task, theirs), expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(trainer.step(task, theirs), expected, rtol=1e-5, atol=1e-6)
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))

@@ -202,8 +202,8 @@ def test_stopped_and_shared_work_is_the_same_work(
     for batch in own:
         part = next(shared)
         assert samples_of(part) == samples_of(batch)[rank::ranks]
-        assert part.target_tokens == batch.target_tokens
-        assert batch.target_tokens == sum(len(target) for *_, target in samples_of(batch))
+        assert part.n_targets == batch.n_targets
+        assert batch.n_targets == sum(len(target) for *_, target in samples_of(batch))
 
 
 @pytest.mark.parametrize("task", TASKS)
