@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from podtrain.evaluate.ranking import best, rank
 
 from podtrain.data.interactions import Interactions
-from podtrain.evaluate.ranking import best, rank
 from podtrain.recommenders.base import Floats, ScoresItems
 from podtrain.recommenders.queries import Pairs, Queries, held_out
 
