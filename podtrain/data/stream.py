@@ -10,9 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from podprep.contract.errors import PodError
+from podprep.contract.schema import EXPLANATIONS
 from podprep.contract.shards import Shards
 from podprep.contract.tasks import TASKS
-from podtrain.data.tokens import Ints, Ragged, TokenizedPrompts, Tokens, filled
+from podtrain.data.tokens import SEPARATOR, Ints, Ragged, TokenizedPrompts, Tokens, filled
 
 WINDOW_ROWS = 32_768  # samples shuffled together: as many whole row groups as reach this
 # Bucketing by length: samples of so many batches are sorted by length, then cut into batches. 1% of
@@ -90,9 +91,11 @@ class Samples:
 class SampleTokenizer:
     """Tokenises samples: prompts word by word, targets as the model shall generate them."""
 
-    def __init__(self, shards: Shards, tokens: Tokens, end: int) -> None:
-        """`end` is the end token of a target."""
+    def __init__(self, shards: Shards, tokens: Tokens, end: int, *, plans: bool = False) -> None:
+        """`end` is the end token of a target; with plans, an explanation's begins with its
+        feature."""
         self.shards, self.tokens, self.end = shards, tokens, end
+        self._features = features_of(shards) if plans else None
         items = tokens.items(shards.n_items)
         # if no item's tokens begin another's, an item's last token shows that it has ended
         self.items_need_end = not prefix_free(items)
@@ -103,7 +106,7 @@ class SampleTokenizer:
         """Tokenise the rows of a sample file."""
         item_id = table["item_id"].to_numpy()
         if task == "explanation":
-            targets = _ended(self.tokens.texts(table["target"]), self.end)
+            targets = _ended(self.tokens.texts(self._planned(table)), self.end)
         else:
             targets = self._items.take(item_id.astype(np.int64) - 1)
         return Samples(
@@ -113,6 +116,13 @@ class SampleTokenizer:
             user_id=table["user_id"].to_numpy(),
             item_id=item_id,
         )
+
+    def _planned(self, table: pa.Table) -> pa.ChunkedArray | list[str]:
+        """Return the targets of explanations: with plans, "feature | sentence"."""
+        if self._features is None:
+            return table["target"]
+        rows = zip(*(table[n].to_pylist() for n in ("user_id", "item_id", "target")), strict=True)
+        return [f"{self._features[row]} {SEPARATOR} {row[2]}" for row in rows]
 
     def check(self, tasks: tuple[str, ...]) -> None:
         """Insist, on samples of each task, that words are tokenised apart. Errors: `PodError`."""
@@ -128,6 +138,14 @@ class SampleTokenizer:
 
 
 COLUMNS = ["user_id", "item_id", "prompt", "target"]
+
+
+def features_of(shards: Shards) -> dict[tuple[int, int, str], str]:
+    """Return the feature of each explanation by user, item and sentence."""
+    columns = ["user_id", "item_id", "sentence", "feature"]
+    table = shards.table(EXPLANATIONS, columns)
+    user, item, sentence, feature = (table[name].to_pylist() for name in columns)
+    return dict(zip(zip(user, item, sentence, strict=True), feature, strict=True))
 
 
 class TaskStream:

@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from podprep.contract.shards import Shards
+from podtrain.data.tokens import SEPARATOR
 
 PAD, END, UNKNOWN = SPECIALS = ("<pad>", "</s>", "<unk>")
 MARK = "▁"  # stands before a word
@@ -67,7 +68,8 @@ def _words() -> Any:
 
 def _template_words(shards: Shards, tasks: tuple[str, ...]) -> list[str]:
     texts = [t["text"] for t in shards.manifest["inputs"]["templates"] if t["task"] in tasks]
-    return sorted({w for text in texts for w in text.split() if not w.startswith("{")})
+    words = {w for text in texts for w in text.split() if not w.startswith("{")}
+    return sorted(words | ({SEPARATOR} if "explanation" in tasks else set()))
 
 
 def _text_tokens(texts: list[str], whole: list[str]) -> list[tuple[str, float]]:

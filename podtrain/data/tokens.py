@@ -16,6 +16,7 @@ from podprep.contract.errors import PodError
 Ints = npt.NDArray[np.int32]
 _ID = re.compile(r"(?:user|item)_[0-9]+")
 _NO_ID, _IS_ID, _HAS_ID = 0, 1, 2  # kinds of words: without an id, an id, an id and more
+SEPARATOR = "|"  # between what a sentence is about and the sentence; no word of either
 _PROBE = "a"  # a word before the word: many tokenizers treat the first one differently
 Column: TypeAlias = pa.Array | pa.ChunkedArray | list[str]
 

@@ -55,6 +55,7 @@ def beam_text(
     max_length: int,
     length_penalty: float = 1.0,
     n: int = 1,
+    begin: torch.Tensor | None = None,
     max_bytes: int | None = None,
 ) -> tuple[list[list[int]], torch.Tensor]:
     """Return the n best texts of each user, user after user, and their scores (users, n).
@@ -65,7 +66,8 @@ def beam_text(
     is done when `beams` texts have ended. This is what `generate(num_beams=beams,
     early_stopping=True)` of transformers 5.24 does with min_new_tokens and max_new_tokens; its
     older min_length and max_length are one more, as they count the decoder's start token.
-    Errors: `PodError` for beams < n, or lengths that no text has.
+    begin: (users, any) tokens that a user's texts begin with, -1 after the last; they are part of
+    the text, and cost it nothing. Errors: `PodError` for beams < n, or lengths that no text has.
     """
     _check(beams, n)
     if not (0 <= min_length <= max_length and max_length):
@@ -78,9 +80,13 @@ def beam_text(
     users = max(1, max_bytes // (4 * beams * (feed + 2 * CACHE_SLACK * slots)))
     texts: list[list[int]] = []
     scores = []
-    for part, seen in zip(torch.split(states, users), torch.split(mask, users), strict=True):
+    if begin is None:
+        begin = torch.full((len(states), 0), -1, device=states.device)
+    parts = (torch.split(whole, users) for whole in (states, mask, begin))
+    for part, seen, first in zip(*parts, strict=True):
         cache = decoder.start(part, seen, beams * max_length)
-        ended, score = _texts(decoder, cache, end, beams, (min_length, max_length), length_penalty)
+        lengths = (min_length, max_length)
+        ended, score = _texts(decoder, cache, end, beams, lengths, length_penalty, first)
         for text in ended[:, :n].flatten(0, 1).tolist():
             texts.append(text[: text.index(end)] if end in text else text)
         scores.append(score[:, :n])
@@ -94,6 +100,7 @@ def _texts(
     beams: int,
     lengths: tuple[int, int],
     penalty: float,
+    begin: torch.Tensor,
 ) -> Found:
     """Return the texts that ended, (users, beams, max length) padded with `end`, and scores."""
     device, users = cache.mask_bias.device, len(cache.mask_bias)
@@ -108,7 +115,12 @@ def _texts(
         slots = cache.slots
         hidden = decoder.step(cache, tokens, path, keep=length < lengths[1])
         where, value = _followers(
-            decoder, hidden, total, 2 * beams, end if length <= lengths[0] else None
+            decoder,
+            hidden,
+            total,
+            2 * beams,
+            barred=end if length <= lengths[0] else None,
+            given=begin[live, length - 1] if length <= begin.shape[1] else None,
         )  # twice the beams: half of them may end
         words = len(decoder.head)
         parents, tokens = where // words, where % words
@@ -151,20 +163,34 @@ def _used(path: torch.Tensor, slots: int) -> Found:
 
 
 def _followers(
-    decoder: Decoder, hidden: torch.Tensor, total: torch.Tensor, n: int, barred: int | None
+    decoder: Decoder,
+    hidden: torch.Tensor,
+    total: torch.Tensor,
+    n: int,
+    *,
+    barred: int | None,
+    given: torch.Tensor | None,
 ) -> Found:
     """Return the n best tokens after the texts of each user, as text x vocabulary + token, and
     the scores of the texts with them.
 
     hidden: (users, texts, d_model); total: (users, texts) scores so far; barred: a token that may
-    not follow; the others' probabilities are not scaled up for it.
+    not follow; the others' probabilities are not scaled up for it; given: (users,) the only token
+    that may, at no cost, -1 for any.
     """
     users = max(1, LOGITS_TOGETHER // (hidden.shape[1] * len(decoder.head)))
     found = []
-    for some, before in zip(hidden.split(users), total.split(users), strict=True):
+    if given is None:
+        given = torch.full((len(hidden),), -1, device=hidden.device)
+    parts = (whole.split(users) for whole in (hidden, total, given))
+    for some, before, only in zip(*parts, strict=True):
         logp = decoder.logits(some).log_softmax(2).float()
         if barred is not None:
             logp[..., barred] = -torch.inf
+        rows = (only >= 0).nonzero()[:, 0]
+        if len(rows):
+            logp[rows] = -torch.inf
+            logp[rows, :, only[rows]] = 0
         found.append(_best_of_blocks(logp, before, n))
     where, value = (torch.cat(part) for part in zip(*found, strict=True))
     return where, value

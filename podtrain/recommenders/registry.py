@@ -36,6 +36,8 @@ class Entry:
 
 _RANKING = ("sequential", "topn")
 _COUNTED = "podtrain.recommenders.baselines"
+_TEXT = ("explanation",)
+_SAID = "podtrain.recommenders.sentences"
 _ENTRIES = {
     entry.name: entry
     for entry in (
@@ -45,6 +47,16 @@ _ENTRIES = {
             "T5 with distilled soft prompts (Li et al., CIKM 2023)",
             "podtrain.recommenders.pod.recommender:PodRecommender",
             "podtrain.recommenders.pod.options:PodOptions",
+        ),
+        Entry(
+            "frequent-sentence", _TEXT, "the most frequent sentence", f"{_SAID}:FrequentSentence"
+        ),
+        Entry("item-sentence", _TEXT, "the item's most typical sentence", f"{_SAID}:ItemSentence"),
+        Entry(
+            "neighbour-sentence",
+            _TEXT,
+            "the same of the nearest item that the user bought",
+            f"{_SAID}:NeighbourSentence",
         ),
         Entry("popularity", _RANKING, "what is bought most", f"{_COUNTED}:Popularity"),
         Entry(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from podprep.contract.shards import Shards
 
 PRECISIONS = ("auto", "fp32", "bf16")
+KEEPS = ("best", "last")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -37,6 +38,9 @@ class TrainConfig(Options):
     epochs: int = option(100, "Maximum number of epochs.", least=1, most=10**6)
     patience: int = option(
         5, "Stop after so many validations in a row without a gain.", least=1, most=10**6
+    )
+    keep: str = option(
+        "best", "Which weights are used: of the best validation, or the last.", choices=KEEPS
     )
     precision: str = option(
         "auto", "auto, fp32 or bf16; auto: bf16 where it is fast.", choices=PRECISIONS

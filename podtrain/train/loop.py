@@ -241,14 +241,14 @@ class Training:
         self._write("valid", "all", "score", score)
         progress = self.progress
         progress.worse += 1
-        if score > progress.best:
+        if score > progress.best or self.config.keep == "last":
             progress.best, progress.best_step, progress.worse = score, progress.step, 0
             if self.world.is_main:
                 state = {"step": progress.step, "score": score}
                 write_checkpoint(self.run.folder / BEST, weights(self.model), state)
         if progress.step >= self.steps:
             progress.reason = "the last epoch"
-        elif progress.worse >= self.config.patience:
+        elif progress.worse >= self.config.patience and self.config.keep == "best":
             progress.reason = f"no gain in {progress.worse} validations"
         progress.finished = bool(progress.reason)
 

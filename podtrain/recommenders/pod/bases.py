@@ -21,7 +21,7 @@ from podtrain.train.config import TrainConfig
 
 # By name, trained from scratch. small has the size of t5-small.
 SHAPES: dict[str, dict[str, Any]] = {
-    "tiny": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2},
+    "tiny": {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 1, "num_heads": 4},
     "compact": {"d_model": 128, "d_kv": 32, "d_ff": 256, "num_layers": 1, "num_heads": 4},
     "small": {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
 }
@@ -93,7 +93,7 @@ def _own(config: TrainConfig, options: PodOptions, shards: Shards) -> Base:
 
         def start(model: Pod) -> None:
             vectors = vectors_of(shards, model.t5, config.seed)
-            start_from(model, vectors, Interactions.read(shards), first)
+            start_from(model, vectors, Interactions.read(shards), first, EMBEDDING_STD)
 
     return Base(t5, tokenizer, OWN_ITEM, len(tokenizer), digits, init, start)
 

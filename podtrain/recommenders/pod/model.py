@@ -80,6 +80,7 @@ class Pod(nn.Module):
         input_vocab_size: int = 0,
         user_dropout: float = 0.0,
         items: range | None = None,
+        explains: bool = False,
     ) -> None:
         super().__init__()
         d = t5.config.d_model
@@ -93,6 +94,12 @@ class Pod(nn.Module):
         )
         self.input_embedding = (
             nn.Parameter(torch.randn(input_vocab_size, d) * std) if input_vocab_size else None
+        )
+        # what is bought together need not be alike: explanations read items by vectors of their own
+        self.explanation_embedding = (
+            nn.Parameter(torch.randn(input_vocab_size, d) * std)
+            if input_vocab_size and explains
+            else None
         )
         self.user_dropout = user_dropout
         self.items = items if getattr(t5.config, "item_temperature", 0.0) else None
@@ -117,13 +124,13 @@ class Pod(nn.Module):
         if self.input_embedding is not None:
             # users are the tokens that are never written; without one, the pad stands there
             hidden = (x.user == 0).unsqueeze(1)
-            if self.training and self.user_dropout and x.task == "sequential":
+            if self.training and self.user_dropout and x.task != "topn":
                 hidden = torch.rand(len(ids), 1, device=ids.device) < self.user_dropout
             ids = ids.masked_fill(hidden & (ids >= self.t5.config.vocab_size), 0)
-        embedded = F.embedding(
-            ids, self.t5.shared.weight if self.input_embedding is None else self.input_embedding
-        )
-        if self.training and self._leave_fold_out is not None:
+        explained = x.task == "explanation" and self.explanation_embedding is not None
+        table = self.explanation_embedding if explained else self.input_embedding
+        embedded = F.embedding(ids, self.t5.shared.weight if table is None else table)
+        if self.training and self._leave_fold_out is not None and not explained:
             embedded = embedded + self._leave_fold_out.of(x)
         if self.whole_word_embeddings is not None:
             longest = int(x.whole_word_ids.max()) if x.whole_word_ids.numel() else 0

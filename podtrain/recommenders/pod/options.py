@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from podtrain.train.options import Options, option
 
-SCHEDULES = ("alternate", "mixed")
+SCHEDULES = ("alternate", "proportional", "mixed")
 INITS = ("auto", "spectral", "random")
 
 
@@ -30,7 +30,10 @@ class PodOptions(Options):
         choices=INITS,
     )
     schedule: str = option(
-        "alternate", "alternate: tasks take turns; mixed: all in each batch.", choices=SCHEDULES
+        "alternate",
+        "alternate: tasks take turns; proportional: each as often as it has batches, so that an "
+        "epoch is a round of every task; mixed: all in each batch.",
+        choices=SCHEDULES,
     )
     temperature: float = option(
         # .1 gave NDCG@10 .0549 on Beauty's validation split after an epoch, .07 .0555
@@ -42,5 +45,9 @@ class PodOptions(Options):
     memory: bool = option(True, "Mix in a memory of training co-purchases.")
     dropout: float = option(0.1, "Dropout of the T5.", least=0, most=0.9)
     user_dropout: float = option(
-        0.0, "Share of sequential prompts that hide their user in training.", least=0, most=1
+        0.0,
+        "Share of sequential and explanation prompts that hide their user in training.",
+        least=0,
+        most=1,
     )
+    plan: bool = option(True, "Explanations name their feature first, then the sentence.")

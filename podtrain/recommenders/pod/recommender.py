@@ -22,6 +22,7 @@ from podtrain.metrics.ranking import per_user, ranks_of
 from podtrain.recommenders.base import Recommender, TrainableRecommender
 from podtrain.recommenders.memory import Memory, log_softmax
 from podtrain.recommenders.pod.bases import Base, empty_t5, make_base
+from podtrain.recommenders.pod.explaining import explanations, without_plan
 from podtrain.recommenders.pod.model import Inputs, Pod
 from podtrain.recommenders.pod.options import PodOptions
 from podtrain.recommenders.pod.parts import MemoryAlone, T5Alone, mixture, weighted
@@ -34,10 +35,6 @@ from podtrain.train.world import World
 
 VALID_SAMPLES = 4_096  # of each task, at most; the same each time
 VALID_BATCH = 256
-TEXT_BATCH = 256
-TEXT_BEAMS = 7  # the paper's 21 beams are three times the same 7 (exp.py: no diversity penalty)
-# Of an explanation, its end included; the published 10 and 50 count the start, too (exp.py:21-28).
-MIN_TOKENS, MAX_TOKENS = 9, 49
 SHARES = np.linspace(0, 1, 11)  # of the T5 beside the memory, of which validation chooses
 
 
@@ -67,7 +64,7 @@ class PodRecommender(TrainableRecommender):
     def create(cls, config: TrainConfig, options: PodOptions, shards: Shards) -> Self:
         """Make the model that training starts from."""
         base = make_base(config, options, shards)
-        model = cls(config, options, shards, _pod(base, options, shards), base)
+        model = cls(config, options, shards, _pod(base, options, shards, config.tasks), base)
         if base.start is not None:
             base.start(model.pod)
         model.reader.check(config.tasks)
@@ -100,7 +97,7 @@ class PodRecommender(TrainableRecommender):
             options.id_digits,
             options.init,
         )
-        return cls(config, options, shards, _pod(base, options, shards), base)
+        return cls(config, options, shards, _pod(base, options, shards, config.tasks), base)
 
     def describe(self) -> dict[str, Any]:
         """Return the T5's config, and how items are written and read."""
@@ -128,7 +125,8 @@ class PodRecommender(TrainableRecommender):
     def reader(self) -> SampleTokenizer:
         """What tokenises samples for the model."""
         config: Any = self.pod.t5.config
-        return SampleTokenizer(self.shards, self.tokens, int(config.eos_token_id))
+        plans = self.options.plan and "explanation" in self.tasks
+        return SampleTokenizer(self.shards, self.tokens, int(config.eos_token_id), plans=plans)
 
     @cached_property
     def streams(self) -> list[TaskStream]:
@@ -148,8 +146,8 @@ class PodRecommender(TrainableRecommender):
     def epoch_steps(self) -> int:
         """As many steps as the first rounds of all tasks have batches.
 
-        Tasks take turns, so that each has an equal share of the steps, and one with few samples
-        is trained on them more than once: see `rounds_per_epoch`.
+        Where tasks take equal turns, one with few samples is trained on them more than once in
+        these: see `rounds_per_epoch`. In proportion, an epoch is a round of every task.
         """
         rounds = [stream.batches_in_epoch(0) for stream in self.streams]
         return max(rounds) if self.options.schedule == "mixed" else sum(rounds)
@@ -157,11 +155,22 @@ class PodRecommender(TrainableRecommender):
     @property
     def rounds_per_epoch(self) -> dict[str, float]:
         """How many times an epoch passes over each task's round of samples."""
-        turns = 1 if self.options.schedule == "mixed" else len(self.streams)
+        mixed, turns = self.options.schedule == "mixed", self.turns
         return {
-            task: self.epoch_steps / turns / stream.batches_in_epoch(0)
-            for task, stream in zip(self.config.tasks, self.streams, strict=True)
+            task: self.epoch_steps
+            * (1 if mixed else turns.count(i) / len(turns))
+            / stream.batches_in_epoch(0)
+            for i, (task, stream) in enumerate(zip(self.config.tasks, self.streams, strict=True))
         }
+
+    @cached_property
+    def turns(self) -> list[int]:
+        """Which task has each step of a cycle: each one, or each as often as it has batches."""
+        n = [1] * len(self.streams)
+        if self.options.schedule == "proportional":
+            n = [stream.batches_in_epoch(0) for stream in self.streams]
+        places = [((k + 0.5) / times, i) for i, times in enumerate(n) for k in range(times)]
+        return [i for _, i in sorted(places)]
 
     def begin_training(self) -> None:
         """Leave each user's own purchases out of the vectors that its prompts are read by."""
@@ -173,15 +182,19 @@ class PodRecommender(TrainableRecommender):
 
     def batches(self, step: int, world: World) -> Iterator[list[Batch]]:
         """Yield what each step from `step` on trains on: a batch, or a part of each task."""
-        n, mixed = len(self.streams), self.options.schedule == "mixed"
+        mixed, turns = self.options.schedule == "mixed", self.turns
+        cycles, within = divmod(step, len(turns))
         endless = [
             stream.batches(
-                step if mixed else (step - i + n - 1) // n, rank=world.rank, world_size=world.size
+                step if mixed else cycles * turns.count(i) + turns[:within].count(i),
+                rank=world.rank,
+                world_size=world.size,
             )
             for i, stream in enumerate(self.streams)
         ]
         while True:
-            yield [next(each) for each in endless] if mixed else [next(endless[step % n])]
+            task = turns[step % len(turns)]
+            yield [next(each) for each in endless] if mixed else [next(endless[task])]
             step += 1
 
     def validation_batches(self, task: str) -> Iterator[Batch]:
@@ -350,15 +363,14 @@ class PodRecommender(TrainableRecommender):
         return np.asarray(found.cpu()), np.asarray(scores.cpu()), 0
 
     def texts(self, pairs: Pairs) -> list[str]:
-        """Write a sentence for each pair: the best of a beam search over free text."""
+        """Write a sentence for each pair: see `podtrain.recommenders.pod.explaining`."""
         self._must("explanation", "train with --tasks explanation too")
-        written: list[str] = []
-        for start in range(0, len(pairs), TEXT_BATCH):
-            users = pairs.user_id[start : start + TEXT_BATCH]
-            items = [[i] for i in pairs.item_id[start : start + TEXT_BATCH].tolist()]
-            prompts = self.prompts("explanation", users, items)
-            written += self.write(prompts, TEXT_BEAMS, limits=(MIN_TOKENS, MAX_TOKENS))[0]
-        return written
+        return explanations(self, pairs)
+
+    def explanation_prompts(self, pairs: Pairs) -> Inputs:
+        """Return the bare prompts of pairs."""
+        items = [[item] for item in pairs.item_id.tolist()]
+        return self.prompts("explanation", pairs.user_id, items)
 
     def write(
         self, prompts: Inputs, beams: int, n: int = 1, *, limits: tuple[int, int]
@@ -372,7 +384,8 @@ class PodRecommender(TrainableRecommender):
             max_length=limits[1],
             n=n,
         )
-        return [self.tokens.text(t) for t in tokens], np.asarray(scores.cpu()).ravel()
+        texts = [without_plan(self.tokens.text(t)) for t in tokens]
+        return texts, np.asarray(scores.cpu()).ravel()
 
     def cut_references(self, references: list[str]) -> list[str]:
         """Return references as the published evaluation cuts them."""
@@ -398,7 +411,9 @@ def _around_items(template: str) -> tuple[str, str]:
     raise PodError(f"the template {template!r} has no place for items: build the dataset again")
 
 
-def _pod(base: Base, options: PodOptions, shards: Shards) -> Pod:
+def _pod(base: Base, options: PodOptions, shards: Shards, tasks: tuple[str, ...]) -> Pod:
+    # a random start has nothing that explanations should not share
+    explains = "explanation" in tasks and base.init == "spectral"
     items = None
     if base.input_vocab_size and not base.id_digits:
         first = int(Tokens(base.tokenizer, base.render).items(1).values[0])
@@ -410,4 +425,5 @@ def _pod(base: Base, options: PodOptions, shards: Shards) -> Pod:
         input_vocab_size=base.input_vocab_size,
         user_dropout=options.user_dropout,
         items=items,
+        explains=explains,
     )

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
 from podprep.contract.shards import Shards
+from podprep.contract.tasks import TASKS
 from podtrain.data.interactions import Interactions
 from podtrain.recommenders.cooccurrence import Cooccurrence
 from podtrain.recommenders.pod.model import LeaveFoldOut, Pod
@@ -100,13 +101,17 @@ def _associations(purchases: Interactions, fold: int | None) -> Tensor:
 
 
 @torch.no_grad()
-def start_from(model: Pod, vectors: ItemVectors, purchases: Interactions, first: int) -> None:
+def start_from(
+    model: Pod, vectors: ItemVectors, purchases: Interactions, first: int, std: float
+) -> None:
     """Initialise a model as an item-to-item recommender; items have the tokens from `first` on.
 
     Dimension 0 is not the items': words, soft prompts and users point along it and nowhere else,
     so cross-attention can penalise them; in the output vectors it holds popularity. Cross-attention
     is the identity, and all else adds next to nothing to the residual: the first hidden state is
     the mean input vector of the prompt's items, and its product with the output vectors ranks them.
+    Where there are explanations to write, their soft prompts and the words start at random, of
+    `std`, and the residual is not held down: so they learn as from a random start.
     """
     assert model.input_embedding is not None, "only our own bases have an input embedding"
     t5, d = model.t5, model.t5.config.d_model
@@ -123,9 +128,13 @@ def start_from(model: Pod, vectors: ItemVectors, purchases: Interactions, first:
     popularity = torch.from_numpy(np.log(bought[1:] + 0.5)).float()
     t5.shared.weight[items, 0] = (popularity - popularity.mean()) * ITEM_STD
     t5.shared.weight[items, 1:] = vectors.output * ITEM_STD
-    for name, weight in t5.named_parameters():
-        if name.endswith((".o.weight", ".wo.weight")):
-            weight.mul_(RESIDUAL_INIT_SCALE)
+    if model.explanation_embedding is not None:
+        model.soft_prompts[TASKS.index("explanation")].normal_(std=std)
+        t5.shared.weight[1:first].normal_(std=std)  # 0 is the decoder's first token
+    else:
+        for name, weight in t5.named_parameters():
+            if name.endswith((".o.weight", ".wo.weight")):
+                weight.mul_(RESIDUAL_INIT_SCALE)
     blocks: Any = t5.decoder.block
     for block in blocks:
         cross = block.layer[1].EncDecAttention
