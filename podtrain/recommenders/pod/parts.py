@@ -52,6 +52,7 @@ def mixture(model: Floats, memory: Floats, share: float) -> Floats:
 
 def weighted(model: Floats, memory: Floats, share: float) -> Floats:
     """Return share * model + (1 - share) * memory; -inf where the model has it."""
-    if share:
-        return np.float32(share) * model + np.float32(1 - share) * memory
-    return np.where(np.isneginf(model), model, memory)
+    left_out = np.isneginf(model)
+    both = np.float32(share) * np.where(left_out, 0, model)
+    both += np.float32(1 - share) * np.where(left_out, 0, memory)
+    return np.where(left_out, model, both)

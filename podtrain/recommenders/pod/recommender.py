@@ -36,6 +36,7 @@ from podtrain.train.world import World
 VALID_SAMPLES = 4_096  # of each task, at most; the same each time
 VALID_BATCH = 256
 SHARES = np.linspace(0, 1, 11)  # of the T5 beside the memory, of which validation chooses
+HISTORY_SHARES = np.linspace(0, 1, 5)
 
 
 class PodRecommender(TrainableRecommender):
@@ -59,6 +60,8 @@ class PodRecommender(TrainableRecommender):
         self.memory = Memory(self.purchases) if options.memory and ranks else None
         # the T5's share in the scores of each task, the rest is the memory's
         self.share = nn.Parameter(torch.full((len(TASKS),), 0.5), requires_grad=False)
+        # of what the sequential prompt says in the T5's answer to top-N, where it has both tasks
+        self.history_share = nn.Parameter(torch.tensor(0.5), requires_grad=False)
 
     @classmethod
     def create(cls, config: TrainConfig, options: PodOptions, shards: Shards) -> Self:
@@ -312,26 +315,30 @@ class PodRecommender(TrainableRecommender):
         """Return the mean NDCG@10 of the best share of the T5 beside the memory, which is kept."""
         if self.memory is None:
             return super().validation_ndcg(queries, targets, candidates, world)
-        sums = np.zeros(len(SHARES) + 1)
+        both = candidates is not None and {"topn", "sequential"} <= self.tasks
+        prompts = HISTORY_SHARES if both else HISTORY_SHARES[:1]
+        sums = np.zeros((len(prompts), len(SHARES)))
         for rows, some in queries.batches(batch_size(self.n_items)):
             if candidates is None:
-                model, memory = self.t5_scores(some), self.memory.scores(some)
-                model[some.seen()] = -np.inf
+                parts, memory = [self.t5_scores(some)], self.memory.scores(some)
+                parts[0][some.seen()] = -np.inf
                 column = targets[rows] - 1
             else:
-                among = candidates[rows]
-                model = self.t5_candidate_scores(some, among)
-                memory = gathered(self.memory.scores(some), among)
-                column = (among == targets[rows, None]).argmax(1)
-            for n, share in enumerate(SHARES):
-                ranks = ranks_of(weighted(model, memory, share), column)
-                sums[n] += per_user(ranks, 10)[1].sum()
-        sums[-1] = len(queries)
-        *found, users = world.sum(torch.from_numpy(sums).to(self.device)).tolist()
-        best = int(np.argmax(found))
-        task = "sequential" if candidates is None else "topn"
-        self.share[TASKS.index(task)] = SHARES[best]
-        return float(found[best] / max(users, 1))
+                parts = self._prompt_scores(some, candidates[rows])
+                memory = gathered(self.memory.scores(some), candidates[rows])
+                column = (candidates[rows] == targets[rows, None]).argmax(1)
+            for h, history in enumerate(prompts):
+                model = weighted(parts[-1], parts[0], float(history)) if both else parts[0]
+                for n, share in enumerate(SHARES):
+                    ranks = ranks_of(weighted(model, memory, float(share)), column)
+                    sums[h, n] += per_user(ranks, 10)[1].sum()
+        found = world.sum(torch.from_numpy(sums).to(self.device)).cpu().numpy()
+        users = world.sum(torch.tensor(float(len(queries)), device=self.device)).item()
+        h, n = divmod(int(found.argmax()), len(SHARES))
+        self.share[TASKS.index("sequential" if candidates is None else "topn")] = SHARES[n]
+        if both:
+            self.history_share.fill_(float(HISTORY_SHARES[h]))
+        return float(found[h, n] / max(users, 1))
 
     def t5_scores(self, queries: Queries) -> Floats:
         """Return the T5's log-probability of every item."""
@@ -340,9 +347,24 @@ class PodRecommender(TrainableRecommender):
         return np.asarray(score_catalogue(self.pod.t5, states, mask, self.trie).cpu())
 
     def t5_candidate_scores(self, queries: Queries, candidates: Ints) -> Floats:
-        """Return the T5's log-probabilities of candidates, in the catalogue."""
-        if "topn" not in self.tasks:
-            return gathered(self.t5_scores(queries), candidates)
+        """Return the T5's log-probabilities of candidates: by the top-N prompt, which has no
+        history, and by the sequential prompt, which has no candidates, as far as it has the tasks.
+        """
+        parts = self._prompt_scores(queries, candidates)
+        if len(parts) == 1:
+            return parts[0]
+        return weighted(parts[1], parts[0], float(self.history_share))
+
+    def _prompt_scores(self, queries: Queries, candidates: Ints) -> list[Floats]:
+        """Return what the prompts of top-N and of the sequential task say of candidates."""
+        parts = []
+        if "topn" in self.tasks:
+            parts.append(self._topn_scores(queries, candidates))
+        if "sequential" in self.tasks:
+            parts.append(gathered(self.t5_scores(queries), candidates))
+        return parts
+
+    def _topn_scores(self, queries: Queries, candidates: Ints) -> Floats:
         lists = [[i for i in row if i] for row in candidates.tolist()]
         states, mask = self.encode(self.prompts("topn", queries.user_id, lists))
         wanted = torch.from_numpy(candidates).to(self.device)
