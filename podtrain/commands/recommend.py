@@ -79,7 +79,7 @@ def explain(
 
     Example: podtrain explain runs/beauty --user 12 --item 345
     """
-    from podprep.ui.console import print_json
+    from podprep.ui.console import print_json, print_lines
     from podtrain.api import load
     from podtrain.catalogue import parse_id
 
@@ -88,4 +88,4 @@ def explain(
     if as_json:
         print_json(found.to_dicts()[0])
     else:
-        typer.echo(found["text"][0])
+        print_lines(found["text"][0])
