@@ -59,9 +59,10 @@ def recommend(
         watch=counting("recommend"),
     )
     if why:
-        pairs = list(zip(found["user_id"].to_list(), found["item_id"].to_list(), strict=True))
+        asked = (user_id or None for user_id in found["user_id"])
+        pairs = list(zip(asked, found["item_id"], strict=True))
         found = found.with_columns(trained.explain(pairs)["text"].alias("why"))
-    show_recommendations(found, trained, own, out, as_json=as_json)
+    show_recommendations(found, trained, users, own, out, as_json=as_json)
 
 
 def explain(
