@@ -9,7 +9,6 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from podtrain.evaluate.ranking import candidates_of, rank
 
 from podprep.contract.shards import Shards
 from podtrain.data.interactions import Interactions
