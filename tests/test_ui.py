@@ -183,6 +183,25 @@ def test_short_work_is_quiet_in_a_pipe_and_long_work_has_a_line_a_minute(
     assert lines[-1].startswith("long: 100%")
 
 
+def test_a_bar_on_a_terminal_shows_names_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what rich takes for a terminal
+    monkeypatch.setenv("COLUMNS", "80")
+    with progress.download_progress("dump[/x].gz") as show:
+        for done in (1_000_000, 3_000_000, 10_000):  # and begins again
+            show(done, 3_000_000)
+    with progress.progress() as board:
+        board.show("fit", 3, 10, "epoch 1.50, 120/s, 2 min 10 s left", "loss: [bold]topn 3.1")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "dump[/x].gz" in err
+    assert "3.0 MB" in err
+    assert "loss: [bold]topn 3.1" in err
+    plain = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", err)
+    assert max(map(len, re.split("[\r\n]", plain))) <= 80
+
+
 # ------------------------------------------------------------------ the frame of both tools
 
 
