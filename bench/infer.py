@@ -29,14 +29,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from podtrain.recommenders.pod.inference import MIN_TOKENS, Asked, candidates_of
 from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
 from bench.figures import Figure, arguments, show, timed
 from bench.reference.generate import Generator
 from bench.stream import dataset
-from bench.train import products
+from bench.train import plain_config, products
 from podprep.contract.shards import Shards
 from podtrain.data.stream import Batch, Samples
 from podtrain.decode.beam import beam_items, beam_text
@@ -44,9 +43,11 @@ from podtrain.decode.decoder import Decoder
 from podtrain.decode.exact import score_candidates, score_catalogue
 from podtrain.decode.trie import Trie
 from podtrain.recommenders.pod.bases import SHAPES
+from podtrain.recommenders.pod.model import Inputs
+from podtrain.recommenders.pod.recommender import MIN_TOKENS, PodRecommender
 from podtrain.recommenders.pod.t5 import encode
+from podtrain.recommenders.ranking import candidates_of
 from podtrain.run import BEST, LAST, Run
-from podtrain.train.config import FitConfig
 
 BEAMS, TOP = 20, 10
 SENTENCE = 18
@@ -95,11 +96,11 @@ def counted() -> Iterator[Work]:
         Decoder.step, Decoder.logits = step, logits  # type: ignore[method-assign]
 
 
-def operations(asked: Asked, samples: Samples, work: Work) -> float:
+def operations(model: PodRecommender, samples: Samples, work: Work) -> float:
     """Count the floating-point operations of all samples that no way can do without."""
-    config: Any = asked.model.t5.config
+    config: Any = model.pod.t5.config
     d, inner, ff = config.d_model, config.num_heads * config.d_kv, config.d_ff
-    prompt = samples.prompts.ids.lengths + asked.model.soft_prompts.shape[1]
+    prompt = samples.prompts.ids.lengths + model.pod.soft_prompts.shape[1]
     encoder = (prompt * (4 * d * inner + 2 * d * ff) + 2 * inner * prompt**2).sum()
     each = work.nodes / len(samples)  # nodes of a user
     # keys and values of the prompt, or the queries taken to its states
@@ -111,9 +112,9 @@ def operations(asked: Asked, samples: Samples, work: Work) -> float:
     return float(2 * (layers + work.words * d))
 
 
-def ours(asked: Asked, samples: Samples, way: Way) -> tuple[float, float]:
+def ours(model: PodRecommender, samples: Samples, way: Way) -> tuple[float, float]:
     """Return samples a second, and the operations of a sample."""
-    longest = int(samples.prompts.ids.lengths.max()) + asked.model.soft_prompts.shape[1]
+    longest = int(samples.prompts.ids.lengths.max()) + model.pod.soft_prompts.shape[1]
     batches = list(samples.by_length(max(1, TOKENS // longest)))
     way(batches[-1])
     with counted() as work:
@@ -121,12 +122,12 @@ def ours(asked: Asked, samples: Samples, way: Way) -> tuple[float, float]:
         for batch in batches:
             way(batch)
         seconds = time.perf_counter() - start
-    return len(samples) / seconds, operations(asked, samples, work) / len(samples)
+    return len(samples) / seconds, operations(model, samples, work) / len(samples)
 
 
-def theirs(asked: Asked, samples: Samples, **options: int) -> tuple[float, str]:
+def theirs(model: PodRecommender, samples: Samples, **options: int) -> tuple[float, str]:
     """Return the reference's samples a second, and in words those of smaller batches."""
-    generator, rates = Generator(asked.model), []
+    generator, rates = Generator(model.pod), []
     generator.generate(samples, SMALLER, most=SMALLER, **options)
     for size in (SIZE, SMALLER):
         start = time.perf_counter()
@@ -139,7 +140,7 @@ def theirs(asked: Asked, samples: Samples, **options: int) -> tuple[float, str]:
 class Bench:
     """A model of some digits a piece of an id, asked; `rate` operations a second can be had."""
 
-    asked: Asked
+    model: PodRecommender
     digits: int
     rate: float
 
@@ -153,7 +154,7 @@ class Bench:
         samples: Samples,
     ) -> Figure:
         """Time ours beside what the reference reached."""
-        own, count = ours(self.asked, samples, way)
+        own, count = ours(self.model, samples, way)
         return Figure(
             part=part,
             work=f"{work}, {IDS[self.digits]}",
@@ -166,22 +167,26 @@ class Bench:
             floor_of=f"{count / 1e9:.2f} Gflop each at {self.rate / 1e9:.0f} Gflop/s",
         )
 
+    def encoded(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return encoder states and their mask."""
+        return self.model.encode(Inputs.of(batch, self.model.device))
+
     def samples(self, task: str, users: dict[int, int] | None = None) -> Samples:
         """Return users who are asked, an even choice of all, as the data has them."""
         most = (users or USERS[task])[self.digits]
-        return self.asked.reader.split(task, "test", most)
+        return self.model.reader.split(task, "test", most)
 
     def items(self) -> list[Figure]:
         """Rank the whole catalogue: the ten best by 20 beams; every item's score."""
-        t5, trie = self.asked.model.t5, self.asked.trie
-        reference = theirs(self.asked, self.samples("sequential"), **self._options())
+        t5, trie = self.model.pod.t5, self.model.trie
+        reference = theirs(self.model, self.samples("sequential"), **self._options())
         many, some = (self.samples("sequential", users) for users in (SEARCHED, SCORED))
 
         def search(batch: Batch) -> object:
-            return beam_items(t5, *self.asked.encode(batch), trie, BEAMS, TOP)
+            return beam_items(t5, *self.encoded(batch), trie, BEAMS, TOP)
 
         def exact(batch: Batch) -> object:
-            scores = score_catalogue(t5, *self.asked.encode(batch), trie)
+            scores = score_catalogue(t5, *self.encoded(batch), trie)
             return scores.topk(min(TOP, scores.shape[1]))
 
         part = "sequential inference"
@@ -192,15 +197,14 @@ class Bench:
 
     def candidates(self) -> list[Figure]:
         """Rank a user's candidates."""
-        samples, lists = self.samples("topn"), candidates_of(self.asked.reader.shards, "test")
-        lists = lists[even(len(lists), len(samples))]
-        reference = theirs(self.asked, samples, **self._options())
+        samples = self.samples("topn")
+        lists = candidates_of(self.model.shards, "test", samples.user_id)
+        reference = theirs(self.model, samples, **self._options())
 
         def score(batch: Batch) -> object:
             own = torch.from_numpy(lists[batch.rows])
-            scores = score_candidates(
-                self.asked.model.t5, *self.asked.encode(batch), self.asked.trie, own
-            )
+            t5, trie = self.model.pod.t5, self.model.trie
+            scores = score_candidates(t5, *self.encoded(batch), trie, own)
             return scores.topk(min(TOP, scores.shape[1]))
 
         work = f"{lists.shape[1]} candidates"
@@ -213,14 +217,14 @@ class Bench:
 
         def write(beams: int) -> Way:
             return lambda batch: beam_text(
-                self.asked.model.t5,
-                *self.asked.encode(batch),
+                self.model.pod.t5,
+                *self.encoded(batch),
                 beams=beams,
                 min_length=MIN_TOKENS,
                 max_length=SENTENCE,
             )
 
-        reference = theirs(self.asked, samples, num_beams=BEAMS, **limits)
+        reference = theirs(self.model, samples, num_beams=BEAMS, **limits)
         work, other = f"{BEAMS} beams", f"ours {SAME} beams, which are the paper's 21"
         return [
             self.figure("explanation", work, 3.0, write(BEAMS), reference, samples),
@@ -229,30 +233,27 @@ class Bench:
 
     def _options(self) -> dict[str, int]:
         """Say how an item is generated: an end is written where items are written with one."""
-        reader = self.asked.reader
+        reader = self.model.reader
         new = reader.longest_item + reader.items_need_end
         return {"num_beams": BEAMS, "num_return_sequences": TOP, "max_new_tokens": new}
-
-
-def even(all_: int, n: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the n rows that `SampleTokenizer.split` takes of all."""
-    return np.linspace(0, all_ - 1, n).astype(np.int64) if n < all_ else np.arange(all_)
 
 
 def figures(shards: Shards, base: str, work: Path) -> list[Figure]:
     """Return the figures of all tasks that the shards have."""
     found, rate = [], products()
     for digits, ids in IDS.items():
-        config = FitConfig(base=base, id_digits=digits, init="random").for_shards(shards)
+        config = plain_config(shards, base=base, id_digits=digits)
         run = Run.begin(work / ids, config, shards, {})
         (run.folder / LAST).rename(run.folder / BEST)
-        bench = Bench(Asked.of(run, shards, "cpu", "fp32"), digits, rate)
+        model = Run.open(run.folder, shards=shards.folder, device="cpu").recommender
+        assert isinstance(model, PodRecommender)
+        bench = Bench(model, digits, rate)
         for task, ask in {
             "sequential": bench.items,
             "topn": bench.candidates,
             "explanation": bench.sentences,
         }.items():
-            if task in config.tasks and digits in USERS[task]:
+            if task in config.shared.tasks and digits in USERS[task]:
                 found += ask()
     return [*found, *by_catalogue(base), *apart(found)]
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,8 +31,8 @@ from podprep.contract.shards import Shards
 from podtrain.data.stream import Batch
 from podtrain.recommenders.pod.model import Inputs, Pod
 from podtrain.run import LAST, Run
-from podtrain.train.config import FitConfig
-from podtrain.train.loop import Fit, Progress
+from podtrain.train.config import RunConfig, make_config
+from podtrain.train.loop import Progress, Training
 from podtrain.train.world import World
 
 T = TypeVar("T")
@@ -84,28 +84,29 @@ def operations(model: Pod, batch: Batch) -> float:
     return float(3 * 2 * (encoder + decoder + words))
 
 
-def ours(run: Run, shards: Shards, turns: int) -> tuple[Speed, float]:
+def ours(run: Run, turns: int) -> tuple[Speed, float]:
     """Time podtrain's own loop; return the operations of a turn, too."""
-    fit = Fit(run, shards, World(), CPU, lambda _: None, float("inf"))
+    training = Training(run, World(), CPU, lambda _: None, float("inf"))
+    model: Any = training.model
     found, count = {}, 0.0
-    for task, stream in zip(fit.tasks, fit.streams, strict=True):
+    for task, stream in zip(run.tasks, model.streams, strict=True):
         batches, drawing = drawn(stream.batches())
         seconds = []
-        for batch in typical(batches, partial(operations, fit.model), turns):
+        for batch in typical(batches, partial(operations, model.pod), turns):
             start = time.perf_counter()
-            float(fit.step([batch], 0)[0])
+            float(training.step([batch], 0)[0])
             seconds.append(time.perf_counter() - start + drawing)
         found[task] = statistics.mean(seconds[-turns:])
-        count += statistics.mean(operations(fit.model, batch) for batch in batches)
+        count += statistics.mean(operations(model.pod, batch) for batch in batches)
     return Speed(found), count
 
 
 def theirs(run: Run, shards: Shards, turns: int) -> Speed:
     """Time the reference from the same weights."""
-    trainer = Trainer(run.model(LAST), run.config.lr)
-    reader = run.reader(shards)
+    model: Any = run.model(LAST)
+    trainer, reader = Trainer(model.pod, run.config.shared.lr), model.reader
     found = {}
-    for task in run.config.tasks:
+    for task in run.tasks:
         closed = reader.items_need_end or task == "explanation"
         samples = PromptDataset(shards, task, most=BATCH * DRAWN)
         collate = Collate(reader.tokens.tokenizer, task, closed)
@@ -117,6 +118,14 @@ def theirs(run: Run, shards: Shards, turns: int) -> Speed:
             seconds.append(time.perf_counter() - start + drawing)
         found[task] = statistics.mean(seconds[-turns:])
     return Speed(found)
+
+
+def plain_config(shards: Shards, **options: Any) -> RunConfig:
+    """Return the options under which both sides train the same thing: POD as published, T5 alone
+    and items among all tokens."""
+    plain = {"init": "random", "temperature": 0.0, "memory": False, "device": "cpu"}
+    config = make_config(plain | options)
+    return RunConfig(config.shared.for_shards(shards), config.model)
 
 
 def drawn(batches: Iterator[T]) -> tuple[list[T], float]:
@@ -145,8 +154,9 @@ def _places(batch: dict[str, Tensor]) -> float:
 
 def by_length(run: Run, samples: int = 16) -> Iterator[Figure]:
     """Time forward and backward passes over random prompts of a task and one target each."""
-    own, other = (run.model(LAST).train() for _ in range(2))
-    trainer = Trainer(other, run.config.lr)
+    made: Any = [run.model(LAST).train() for _ in range(2)]
+    own, other = (model.pod for model in made)
+    trainer = Trainer(other, run.config.shared.lr)
     words = len(own.t5.lm_head.weight)
     for length in LENGTHS:
         x = Inputs(
@@ -184,9 +194,9 @@ def figures(shards: Shards, base: str, turns: int, work: Path) -> list[Figure]:
     floors, speeds = {}, {}
     rate = products()
     for digits, ids in ((0, "ids whole"), (1, "ids by digit")):
-        config = FitConfig(base=base, id_digits=digits, init="random", batch_size=BATCH)
-        run = Run.begin(work / ids, config.for_shards(shards), shards, asdict(Progress()))
-        own, count = ours(run, shards, turns if not digits else 1)
+        config = plain_config(shards, base=base, id_digits=digits, batch_size=BATCH)
+        run = Run.begin(work / ids, config, shards, asdict(Progress()))
+        own, count = ours(run, turns if not digits else 1)
         other = theirs(run, shards, turns if not digits else 1)
         floor = BATCH * len(own.seconds) * rate / count
         floors[digits], speeds[digits] = floor, (own, other)

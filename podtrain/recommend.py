@@ -84,17 +84,18 @@ def recommend(
 
 
 def explain(
-    run: "Run", pairs: Sequence[tuple[Id, Id]], *, about: str | None = None
+    run: "Run", pairs: Sequence[tuple[Id | None, Id]], *, about: str | None = None
 ) -> "pl.DataFrame":
     """Return a sentence for each pair (user, item) on why the item may suit the user.
 
-    about: the feature that the sentences should be about. Errors: `PodError` for unknown ids, or
-    a run that was not trained to explain.
+    user: None is somebody who is not in the dataset, numbered 0. about: the feature that the
+    sentences should be about. Errors: `PodError` for unknown ids, or a run that was not trained to
+    explain.
     """
     import polars as pl
 
     names = Catalogue(run.shards)
-    known = [(names.user(user), names.item(item)) for user, item in pairs]
+    known = [(0 if user is None else names.user(user), names.item(item)) for user, item in pairs]
     asked = Pairs.of(known, about)
     frame = pl.DataFrame(
         {

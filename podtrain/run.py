@@ -178,7 +178,9 @@ class Run:
 
         return recommend(self, users, n, **filters)
 
-    def explain(self, pairs: "Sequence[tuple[Id, Id]]", about: str | None = None) -> "pl.DataFrame":
+    def explain(
+        self, pairs: "Sequence[tuple[Id | None, Id]]", about: str | None = None
+    ) -> "pl.DataFrame":
         """Explain pairs (user_id, item_id): see `podtrain.recommend.explain`."""
         from podtrain.recommend import explain
 

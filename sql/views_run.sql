@@ -4,8 +4,9 @@
 -- predictions/*.parquet   one row per user, method and rank
 --     task     sequential, topn or explanation
 --     split    valid or test
---     method   exact or beam, the two ways to decode; unseen, exact without what was bought
---              before; pod, as the published code did; item-knn, the rule, without a model
+--     method   exact or beam, the two ways to decode; exclude-seen, exact without what was bought
+--              before; pod, as the published code did; item-knn and item-knn-exclude-seen, the
+--              baseline beside them
 --     user_id
 --     rank     from 1, the best first
 --     item_id  what is recommended, or what is explained; NULL where the text named no item, so

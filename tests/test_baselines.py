@@ -9,16 +9,15 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from podtrain.evaluate.ranking import candidates_of, rank
 
 from podprep.contract.shards import Shards
 from podtrain.data.interactions import Interactions
-from podtrain.evaluate import ranking
 from podtrain.evaluate.evaluate import evaluate_baselines
 from podtrain.metrics.ranking import TargetRanks, per_user, ranking_metrics, ranks_of
-from podtrain.recommenders import baselines
+from podtrain.recommenders import baselines, ranking
 from podtrain.recommenders.baselines import Baseline, Counts
 from podtrain.recommenders.queries import Queries, held_out
+from podtrain.recommenders.ranking import candidates_of, rank
 from podtrain.recommenders.registry import entries
 from tests.conftest import Build, arithmetic_rows, needs_shared
 from tests.test_published import BEAUTY

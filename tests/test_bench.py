@@ -20,7 +20,7 @@ from bench.train import operations, typical
 from podprep.contract.tasks import TASKS
 from podtrain.data.stream import Batch
 from podtrain.recommenders.pod.model import Inputs, Pod
-from tests.test_fit import tiny_shards
+from tests.test_training import tiny_shards
 
 positive = st.floats(0.01, 1e6)
 
@@ -82,7 +82,7 @@ def batch_of(samples: int, prompt: int, target: int) -> Batch:
         whole_word_ids=rng.integers(0, 4, (samples, prompt)).astype(np.int32),
         mask=np.ones((samples, prompt), bool),
         labels=rng.integers(3, 50, (samples, target)),
-        user_id=np.arange(samples, dtype=np.int32),
+        user_id=np.arange(1, samples + 1, dtype=np.int32),
         item_id=np.ones(samples, np.int32),
         rows=np.arange(samples),
         n_targets=samples * target,

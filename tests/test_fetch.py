@@ -9,7 +9,6 @@ import random
 import re
 import shutil
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -414,17 +413,3 @@ def test_fetch_takes_a_dump_there_in_another_form(tmp_path: Path) -> None:
 def test_the_sample_is_not_downloaded(tmp_path: Path) -> None:
     with pytest.raises(PodError, match="generated"):
         fetch(resolve("sample"), tmp_path)
-
-
-def test_a_bar_on_a_terminal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with module._bar("dump.gz") as progress:
-        assert progress
-        progress(1000, 3000)
-        progress(3000, 3000)
-        progress(10, 3000)
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "dump.gz" in err

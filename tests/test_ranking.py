@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from podtrain.evaluate.ranking import best, rank
 
 from podtrain.data.interactions import Interactions
-from podtrain.recommenders.base import Floats, ScoresItems
-from podtrain.recommenders.queries import Pairs, Queries, held_out
+from podtrain.recommenders.base import ScoresItems
+from podtrain.recommenders.queries import Floats, Pairs, Queries, held_out
+from podtrain.recommenders.ranking import best, rank
 
 INF = float("inf")
 # many ties: -0.0 is 0.0, and two neighbours of 1 differ in the last bit

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import asdict
 from html.parser import HTMLParser
 from itertools import pairwise, product
 from pathlib import Path
@@ -9,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from podtrain.recommenders.pod.inference import candidates_of
-from podtrain.report.published import PUBLISHED
 from typer.testing import CliRunner
 
 from podprep.contract.errors import PodError
 from podprep.contract.shards import Shards
 from podprep.contract.tasks import TASKS
+from podprep.contract.writing import write_json
 from podprep.engine import Machine
 from podprep.recipe.inputs import Inputs
 from podprep.recipe.options import BuildOptions
@@ -26,17 +27,23 @@ from podprep.recipe.templates import load_templates
 from podprep.ui.svg import MOST_POINTS, curves, thinned, ticks
 from podtrain.cli import app
 from podtrain.data.interactions import Interactions
-from podtrain.evaluate.evaluate import best
+from podtrain.evaluate.evaluate import Results, Row
 from podtrain.evaluate.files import write_lists, write_ranks, write_results, write_texts
+from podtrain.evaluate.published import PUBLISHED
 from podtrain.metrics.ranking import ranking_metrics, ranks_of
-from podtrain.recommenders.baselines import RULES
+from podtrain.recommenders.queries import Pairs
+from podtrain.recommenders.ranking import best, candidates_of
+from podtrain.recommenders.registry import entries
 from podtrain.report import page as report_page
-from podtrain.report.facts import best_step, read_facts, read_losses
+from podtrain.report.facts import read_facts, read_values
 from podtrain.report.gallery import USERS, draw_users, rank_words
 from podtrain.report.page import write_report
 from podtrain.report.results import METHODS, TEXT_COLUMNS
-from podtrain.run import RUN, RUN_VERSION, Run, write_json
-from podtrain.train.config import FitConfig
+from podtrain.run import BEST, LAST, RUN, RUN_VERSION, Run
+from podtrain.train.checkpoint import write_checkpoint
+from podtrain.train.config import make_config
+from podtrain.train.log import read_lines, write_metric
+from podtrain.train.loop import Progress
 from tests.conftest import arithmetic_rows, write_dump
 
 TITLE = '<b>&"$about" '
@@ -65,19 +72,19 @@ def make_run(
     kinds: tuple[str, ...] = KINDS,
     tasks: tuple[str, ...] = TASKS,
     seed: int = 0,
+    published: str = "",
     **described: Any,
 ) -> Run:
     """A run by hand: random scores, written by what writes those of a model."""
     folder.mkdir()
     draw = np.random.default_rng(seed)
-    config = FitConfig(base="tiny", tasks=TASKS, seed=seed)
     t5 = {"num_layers": 1, "num_decoder_layers": 1, "d_model": 8, "num_heads": 2, "vocab_size": 99}
     description = {
         "run_version": RUN_VERSION,
-        "config": {name: getattr(config, name) for name in config.__slots__},
+        "config": make_config({"base": "tiny", "tasks": TASKS, "seed": seed}).flat(),
         "shards": str(shards.folder),
         "dataset": "tiny",
-        "reading": shards.protocol,
+        "protocol": shards.protocol,
         "manifest_sha256": shards.sha256,
         "parameters": 12_345,
         "model": {"t5": t5},
@@ -85,49 +92,72 @@ def make_run(
     }
     write_json(folder / RUN, description | described)
     run = Run.open(folder)
+    write_checkpoint(folder / BEST, {"w": torch.zeros(1)}, {"step": 60})
+    stop(run, best=60 if "losses" in kinds else 0)
     if "losses" in kinds:
         log(run, [(step, 4 + abs(step - 60) / 50) for step in (20, 40, 60, 80)])
     for task in tasks:
-        _evaluate(run, shards, task, kinds, draw)
+        _evaluate(run, shards, task, kinds, draw, published)
     return run
 
 
+def stop(run: Run, best: int, *, finished: bool = True) -> None:
+    state = asdict(Progress(step=80, best_step=best, finished=finished))
+    write_checkpoint(run.folder / LAST, {"w": torch.zeros(1)}, state)
+
+
 def log(run: Run, means: list[tuple[int, float]]) -> None:
-    with (run.folder / "metrics.jsonl").open("a") as file:
-        for step, mean in means:
-            for n, task in enumerate(("all", *TASKS)):
-                for event in ("valid",) if task == "all" else ("train", "valid"):
-                    line = {"event": event, "step": step, "task": task, "name": "loss"}
-                    file.write(json.dumps(line | {"value": mean + (n + 1) % 4 - 1}) + "\n")
+    for step, mean in means:
+        for n, task in enumerate(TASKS):
+            for event in ("train", "valid"):
+                write_metric(run.folder, event, step, task, "loss", mean + n - 1)
+        write_metric(run.folder, "valid", step, "all", "score", 1 / mean)
 
 
 def _evaluate(
-    run: Run, shards: Shards, task: str, kinds: tuple[str, ...], draw: np.random.Generator
+    run: Run,
+    shards: Shards,
+    task: str,
+    kinds: tuple[str, ...],
+    draw: np.random.Generator,
+    published: str,
 ) -> None:
     table = shards.sample_table(task, "test")
     users, targets = table["user_id"].to_numpy(), table["item_id"].to_numpy()
-    names = TEXT_COLUMNS if task == "explanation" else ranking_metrics(ranks_of(RAMP, ZEROS))
-    metrics = {m: {name: draw.random() for name in names} for m in ("exact", "beam", *RULES)}
     if task == "explanation":
-        metrics = {"beam": metrics["beam"]}
         if "predictions" in kinds:
-            write_texts(run, "test", "beam", users, targets, users * 0.0, [SEEN] * len(users))
+            write_texts(run, "test", "exact", Pairs(users, targets), [SEEN] * len(users))
     elif "predictions" in kinds:
-        ids = candidates_of(shards, "test")
+        ids = candidates_of(shards, "test", users)
         if task == "sequential":
             ids = np.broadcast_to(np.arange(1, shards.n_items + 1), (len(users), shards.n_items))
         scores = np.log(draw.dirichlet(np.ones(ids.shape[1]), len(users)))
         scores[::3] = np.round(scores[::3])  # ties
-        write_lists(run, task, "test", "exact", users, *best(scores, ids))
+        write_lists(run, task, "test", "exact", users, *best(scores, ids, 10))
         if "ranks" in kinds:
             ranks = ranks_of(scores, (ids == targets[:, None]).argmax(1))
             write_ranks(run, task, "test", "exact", users, ranks)
     if "results" in kinds:
-        found: dict[str, dict[str, Any]] = {m: {"metrics": v} for m, v in metrics.items()}
-        for method in ("exact", "beam"):
-            if method in found:
-                found[method] |= {"users": len(users), "step": 60, "seconds": 1.0}
-        write_results(run, "test", task, found)
+        names = TEXT_COLUMNS if task == "explanation" else ranking_metrics(ranks_of(RAMP, ZEROS))
+        called = [("model", "model", method) for method in METHODS if method != "pod"]
+        called += [(name, "baseline", "exact") for name in baselines(task)]
+        rows = [
+            Row(name, kind, {n: draw.random() for n in names}, len(users), 1.0, method)
+            for name, kind, method in called
+        ]
+        add(
+            run,
+            Results(task, "test", "tiny", run.description["protocol"], "finished", published, rows),
+        )
+
+
+def add(run: Run, results: Results) -> None:
+    results.environment = {"weights_sha256": run.weights_sha256, "step": run.best_step}
+    write_results(run, results.as_json(), [row.label for row in results.rows])
+
+
+def baselines(task: str) -> list[str]:
+    return [entry.name for entry in entries() if not entry.trained and task in entry.tasks]
 
 
 RAMP, ZEROS = np.zeros((1, 2)), np.zeros(1, np.int64)
@@ -203,12 +233,12 @@ class Read(HTMLParser):
         return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
 
 
-def page(run: Run, shards: Shards) -> str:
-    return report_page.page(read_facts(run, shards))
+def page(run: Run) -> str:
+    return report_page.page(read_facts(run))
 
 
-def shown(run: Run, shards: Shards) -> Read:
-    return Read(page(run, shards))
+def shown(run: Run) -> Read:
+    return Read(page(run))
 
 
 NAMES = {
@@ -221,14 +251,13 @@ NAMES = {
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_figures_are_those_of_the_results(shards: Shards, tmp_path: Path, seed: int) -> None:
     run = make_run(tmp_path / "run", shards, seed=seed)
-    read = shown(run, shards)
-    for task, methods in json.loads((run.folder / "results.json").read_text())["test"].items():
+    read = shown(run)
+    for task, found in json.loads((run.folder / "results.json").read_text())["test"].items():
         table = read.table(NAMES[task])
-        assert list(table) == [METHODS.get(m, m) for m in (*METHODS, *RULES) if m in methods]
-        for method, found in methods.items():
-            row = table[METHODS.get(method, method)]
-            cells = {column: cell for column, cell in row.items() if column}
-            wanted = found["metrics"]
+        assert list(table) == ["model", "model, beam search", *baselines(task)]
+        for row, shown_row in zip(found["rows"], table.values(), strict=True):
+            cells = {column: cell for column, cell in shown_row.items() if column}
+            wanted = row["metrics"]
             if task == "explanation":
                 figures = list(map(float, cells.values()))
                 assert figures == pytest.approx([wanted[c] for c in TEXT_COLUMNS], abs=0.005)
@@ -241,9 +270,9 @@ def test_the_figures_are_those_of_the_results(shards: Shards, tmp_path: Path, se
 
 
 def test_bars_are_as_long_as_their_figures(shards: Shards, tmp_path: Path) -> None:
-    text = page(make_run(tmp_path / "run", shards, tasks=("topn",)), shards)
+    text = page(make_run(tmp_path / "run", shards, tasks=("topn",)))
     bars = re.findall(r'width:([\d.]+)%" title="[A-Z]+@10 ([\d.]+)"', text)
-    assert len(bars) == 2 * (2 + len(RULES))
+    assert len(bars) == 2 * (2 + len(baselines("topn")))
     widths, values = np.array(bars, float).T
     assert widths.max() == 100
     assert widths == pytest.approx(100 * values / values.max(), abs=0.06)
@@ -255,8 +284,8 @@ def test_a_run_that_has_only_begun_has_a_page_too(
 ) -> None:
     own = tuple(kind for kind, there in zip(KINDS, kinds, strict=True) if there)
     run = make_run(tmp_path / "a run", shards, own)
-    read = shown(run, shards)
-    assert len(read.pictures) == (4 if "losses" in own else 0)
+    read = shown(run)
+    assert len(read.pictures) == (3 if "losses" in own else 0)
     commands = [line for s in read.sections for line in s["pre"]]
     assert commands == ([] if "results" in own else [f"podtrain evaluate '{run.folder}'"])
     users = [u for s in read.sections for u in s["users"]]
@@ -267,7 +296,7 @@ def test_a_run_that_has_only_begun_has_a_page_too(
 
 def test_each_task_that_was_left_out_is_hinted_at(shards: Shards, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", shards, tasks=("topn",))
-    hint = shown(run, shards).section("Not evaluated yet")
+    hint = shown(run).section("Not evaluated yet")
     start = f"podtrain evaluate {run.folder} --task "
     assert hint["pre"] == [f"{start}sequential", f"{start}explanation"]
 
@@ -275,20 +304,20 @@ def test_each_task_that_was_left_out_is_hinted_at(shards: Shards, tmp_path: Path
 def test_what_people_wrote_cannot_write_into_the_page(shards: Shards, tmp_path: Path) -> None:
     name = "<script>alert(1)</script> & $title"
     run = make_run(tmp_path / "<i>run", shards, dataset=name)
-    text = page(run, shards)
+    text = page(run)
     read = Read(text)
     assert name in read.words
     assert SEEN in read.words
     assert TITLE in read.words
     assert "<b>&" not in text
     assert "<model>" not in text
-    assert "<i>run" not in page(make_run(tmp_path / "<i>run2", shards, ()), shards)
+    assert "<i>run" not in page(make_run(tmp_path / "<i>run2", shards, ()))
 
 
 def test_published_figures_say_what_they_are_worth(shards: Shards, tmp_path: Path) -> None:
     for reading, leaky in (("clean", ", leaky data"), ("pod", "")):
-        described = {"dataset": "beauty", "reading": reading}
-        read = shown(make_run(tmp_path / reading, shards, **described), shards)
+        run = make_run(tmp_path / reading, shards, published="beauty", protocol=reading)
+        read = shown(run)
         for task, start in NAMES.items():
             row = read.table(start)[f"POD as published{leaky}"]
             figures = {float(cell) for cell in row.values() if cell}
@@ -297,12 +326,13 @@ def test_published_figures_say_what_they_are_worth(shards: Shards, tmp_path: Pat
                 for v in PUBLISHED[task]["beauty"].values()
             }
             assert ("not comparable" in read.section(start)["words"]) == (reading == "clean")
-    assert "POD as" not in shown(make_run(tmp_path / "other", shards), shards).words
+    assert "POD as" not in shown(make_run(tmp_path / "other", shards)).words
     # the figures are of the test
-    run = make_run(tmp_path / "valid", shards, dataset="beauty")
+    run = make_run(tmp_path / "valid", shards, published="beauty")
     results = json.loads((run.folder / "results.json").read_text())
-    write_json(run.folder / "results.json", {"valid": results["test"]})
-    read = shown(run, shards)
+    valid = {task: {**found, "split": "valid"} for task, found in results["test"].items()}
+    write_json(run.folder / "results.json", {"valid": valid})
+    read = shown(run)
     assert read.table("Top-N, valid")
     assert "POD as" not in read.words
 
@@ -310,19 +340,20 @@ def test_published_figures_say_what_they_are_worth(shards: Shards, tmp_path: Pat
 def test_the_published_way_to_count_has_its_row(shards: Shards, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", shards, tasks=("topn",))
     metrics = {f"{name}_pod@{k}": k / 16 for name in ("hit", "ndcg") for k in (1, 5, 10)}
-    found = {"metrics": metrics, "users": 24, "step": 60, "random_items": 1234}
-    write_results(run, "test", "topn", {"pod": found})
-    read = shown(run, shards)
-    row = read.table(NAMES["topn"])["model, as published"]
-    assert (row["HR@10"], row["NDCG@5"]) == ("0.6250", "0.3125")
+    row = Row("model", "model", metrics, 24, 1.0, "pod", random_items=1234)
+    add(run, Results("topn", "test", "tiny", "pod", "finished", rows=[row]))
+    read = shown(run)
+    cells = read.table(NAMES["topn"])["model, as published"]
+    assert (cells["HR@10"], cells["NDCG@5"]) == ("0.6250", "0.3125")
     assert "1,234 answers" in read.section(NAMES["topn"])["words"]
 
 
 def test_results_of_older_weights_are_called_so(shards: Shards, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", shards)
-    assert "changed since" not in shown(run, shards).words
-    log(run, [(100, 3.0)])
-    words = shown(run, shards).section(NAMES["topn"])["words"]
+    assert "changed since" not in shown(run).words
+    stop(run, best=100, finished=False)
+    words = shown(run).section(NAMES["topn"])["words"]
+    assert "Training has not ended" in words
     assert (
         f"Measured at step 60; the weights have changed since: podtrain evaluate {run.folder}"
         in words
@@ -331,7 +362,7 @@ def test_results_of_older_weights_are_called_so(shards: Shards, tmp_path: Path) 
 
 def test_the_gallery_is_what_was_predicted(shards: Shards, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", shards, seed=3)
-    read = shown(run, shards)
+    read = shown(run)
     bought, found = Interactions.read(shards), 0
     items = shards.table("catalog/items.parquet")
     names = [
@@ -374,8 +405,8 @@ def test_the_gallery_shows_nonsense_as_it_came(shards: Shards, tmp_path: Path) -
     items = np.array([[0, 999, 0]] * len(users))
     write_lists(run, "sequential", "test", "pod", users, items, np.zeros(items.shape))
     others = np.array([Interactions.read(shards).history(int(user))[0] for user in users])
-    write_texts(run, "test", "pod", users, others, users * 0.0, ["so"] * len(users))
-    read = shown(run, shards)
+    write_texts(run, "test", "pod", Pairs(users, others), ["so"] * len(users))
+    read = shown(run)
     for user in read.section("Gallery")["users"]:
         _, (nothing, unknown) = user["lists"]
         assert nothing == {"held": False, "span": "no item"}  # no share: the score is of the text
@@ -420,12 +451,11 @@ def test_losses_and_the_best_step_are_read_as_they_were_logged(
     with (run.folder / "metrics.jsonl").open("a") as file:
         file.write('{"event": "valid", "step": 99, "task": "all", "name": "loss", "value": NaN}\n')
         file.write('{"event": "valid", "st')  # being written
-    losses = read_losses(run.folder / "metrics.jsonl")
-    assert losses["valid", "all"] == [(20, 4.8), (40, 4.4), (60, 4.0), (80, 4.4)]
+    losses = read_values(read_lines(run.folder), "loss")
+    assert losses["valid", TASKS[1]] == [(20, 4.8), (40, 4.4), (60, 4.0), (80, 4.4)]
     assert {task for event, task in losses if event == "train"} == set(TASKS)
-    assert best_step(losses) == (60, 4.0)
-    assert best_step({("valid", "all"): [(1, 2.0), (2, 1.0), (3, 1.0)]}) == (2, 1.0)
-    assert "lowest at step 60; later validations without gain: 1" in shown(run, shards).words
+    assert ("valid", "all") not in losses
+    assert "best weights at step 60; later validations without gain: 1" in shown(run).words
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=50), st.integers(1, 20))
@@ -479,22 +509,22 @@ def test_report_writes_whole_pages_or_none(
     shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path / "run", shards)
-    write_report(run, shards, file := tmp_path / "deep" / "page.html")
+    write_report(run, file := tmp_path / "deep" / "page.html")
     first = file.read_bytes()
-    write_report(run, shards, file)
+    write_report(run, file)
     assert file.read_bytes() == first
     assert list(file.parent.iterdir()) == [file]
     with pytest.raises(PodError, match="is not a file: name another"):
-        write_report(run, shards, tmp_path)
+        write_report(run, tmp_path)
     with pytest.raises(PodError, match="could not be written"):
-        write_report(run, shards, file / "under-a-file.html")
+        write_report(run, file / "under-a-file.html")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", _full)
         with pytest.raises(PodError, match="could not be written: full"):
-            write_report(run, shards, file)
+            write_report(run, file)
     (run.folder / "predictions" / "topn-test-exact.parquet").write_bytes(b"PAR1")
     with pytest.raises(PodError, match=r"is damaged: podtrain evaluate .* --task topn"):
-        write_report(run, shards, file)
+        write_report(run, file)
     assert file.read_bytes() == first
     assert list(file.parent.iterdir()) == [file]
 
@@ -508,4 +538,4 @@ def test_report_as_a_command(shards: Shards, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["report", str(run.folder)])
     assert done.exit_code == 0, done.output
     text = (run.folder / "report.html").read_text()
-    assert text == page(run, shards)
+    assert text == page(run)

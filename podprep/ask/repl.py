@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 from podprep.contract.errors import PodError
+from podprep.ui.text import visible
 
 HELP = """\
 Statements in SQL end with a semicolon and may go over several lines.
@@ -36,7 +37,7 @@ def run_repl(con: duckdb.DuckDBPyConnection, ask: Callable[[str], None]) -> None
                     try:
                         _run(con, ask, statement)
                     except PodError as error:
-                        sys.stderr.write(f"{error}\n")
+                        sys.stderr.write(f"{visible(error)}\n")
                 return
             except KeyboardInterrupt:
                 sys.stdout.write("\n")

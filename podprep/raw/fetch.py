@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -18,11 +17,9 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from rich import progress as bars
-from rich.console import Console
-
 from podprep.contract.errors import PodError
 from podprep.raw.datasets import DATA_VARIABLE, Source, variants
+from podprep.ui.progress import download_progress
 
 Progress = Callable[[int, int | None], None]  # called with the bytes received, and all if known
 
@@ -69,7 +66,7 @@ def fetch(dataset: Source, folder: Path, *, meta: bool = False) -> Path:
     path = folder / file
     there = next((variant for variant in variants(path) if variant.is_file()), None)
     if there is None:
-        with _bar(file) as progress:
+        with download_progress(file) as progress:
             return download(url, path, size=size, sha256=sha256, progress=progress)
     found = there.stat().st_size
     if there == path and size not in (None, found):
@@ -307,30 +304,3 @@ def _verify(part: _Part, size: int | None, sha256: str | None) -> None:
     if wrong:
         part.discard()
         raise part.failure(wrong)
-
-
-@contextmanager
-def _bar(file: str) -> Iterator[Progress | None]:
-    """A bar on a terminal, nothing in a pipe."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.DownloadColumn(),
-        bars.TransferSpeedColumn(),
-        bars.TimeRemainingColumn(),
-    )
-    with bars.Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(file, total=None)
-        last: int | None = None
-
-        def show(done: int, total: int | None) -> None:
-            nonlocal last
-            if last is None or done < last:  # it started over: this says nothing about the speed
-                bar.reset(task, total=total, completed=done)
-            bar.update(task, completed=done)
-            last = done
-
-        yield show

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from inspect import getdoc
 from typing import Annotated, NoReturn
 
 import typer
@@ -24,7 +25,7 @@ def application(
     app = typer.Typer(
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},
-        rich_markup_mode="rich",
+        rich_markup_mode=None,  # whose tables cut the names of options at 80 columns
         pretty_exceptions_enable=False,
         help=about,
         epilog=f"Exit codes: 0 done, 1 an error, 2 a wrong option, 130 interrupted{exit_codes}.",
@@ -48,6 +49,8 @@ def application(
 
     for add_commands in groups:
         add_commands(app)
+    for command in app.registered_commands:  # by itself it would be cut
+        command.short_help = (getdoc(command.callback) or "").partition("\n")[0]
     return app
 
 

@@ -94,7 +94,8 @@ def print_tables(*tables: Table, file: IO[str] | None = None, width: int | None 
         if table.title:
             console.print(_text(Styled(table.title, "bold")), overflow="fold")
         widths = _widths(table, room, piped)
-        console.print(_stacked(table) if widths is None else _grid(table, widths))
+        drawn = _stacked(table, room) if widths is None else _grid(table, widths)
+        console.print(drawn, overflow="fold")
         if table.note:
             console.print(_text(Styled(table.note, "dim")), overflow="fold")
 
@@ -118,11 +119,11 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def _text(cell: Cell, *, dim: bool = False) -> Text:
+def _text(cell: Cell) -> Text:
     """Return a cell as rich has it: a `Text` is never read as markup."""
     if isinstance(cell, Styled):
         return Text(visible(cell.text), cell.style)
-    return Text(visible(cell), "dim" if dim else "")
+    return Text(visible(cell))
 
 
 def _plain(cell: Cell) -> str:
@@ -169,14 +170,13 @@ def _grid(table: Table, widths: list[int]) -> Grid:
     return grid
 
 
-def _stacked(table: Table) -> Grid:
-    """Return the rows one under the other, each as names and values."""
-    grid = Grid(show_header=False)
-    grid.add_column(overflow="fold", max_width=NARROW)
-    grid.add_column(overflow="fold")
+def _stacked(table: Table, room: int) -> Text:
+    """Return the rows one under the other, each as lines of name and value."""
+    lines = [Text("─" * room, "dim")]
     for row in table.rows:
-        pairs = [(c, cell) for c, cell in zip(table.columns, row, strict=True) if _plain(cell)]
-        for n, (column, cell) in enumerate(pairs, 1):
-            last = n == len(pairs) and len(table.columns) > 2
-            grid.add_row(_text(column.name, dim=True), _text(cell), end_section=last)
-    return grid
+        for column, cell in zip(table.columns, row, strict=True):
+            if _plain(cell):
+                name = f"{column.name}: " if column.name else ""
+                lines.append(Text.assemble((visible(name), "dim"), _text(cell)))
+        lines.append(lines[0])
+    return Text("\n").join(lines)

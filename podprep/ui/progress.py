@@ -57,6 +57,28 @@ def stage_progress() -> Iterator[Callable[[str, int, int], None]]:
         yield lambda stage, done, total: board.show(stage, done, total, count_words(done, total))
 
 
+@contextmanager
+def download_progress(file: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Yield a function of bytes received and bytes in all (None: not known)."""
+    with progress() as board:
+        start: list[tuple[float, int]] = []
+
+        def show(done: int, total: int | None) -> None:
+            now = time.monotonic()
+            if not start or done < start[-1][1]:  # it begins again
+                start[:] = [(now, done)]
+            words = (
+                f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB" if total else f"{done / 1e6:,.1f} MB"
+            )
+            pace = (done - start[0][1]) / max(now - start[0][0], 1e-9)
+            if pace and now - start[0][0] > 1:
+                words += f", {pace / 1e6:,.1f} MB/s"
+                words += f", {span_words((total - done) / pace)} left" if total else ""
+            board.show(file, done, total, words)
+
+        yield show
+
+
 def counted(items: Iterable[T], total: int, name: str, weight: int = 1) -> Iterator[T]:
     """Yield items and show how many of `total` are done; `weight` is what one counts for."""
     with progress() as board:
@@ -110,6 +132,8 @@ class _Bars(RichProgress):
     """Bars, and under the last one its note."""
 
     def __init__(self, console: Console) -> None:
+        self.by_name: dict[str, Any] = {}
+        self.note = ""
         cut = Column(no_wrap=True, overflow="ellipsis")
         super().__init__(
             SpinnerColumn(),
@@ -119,8 +143,6 @@ class _Bars(RichProgress):
             TimeElapsedColumn(),
             console=console,
         )
-        self.by_name: dict[str, Any] = {}
-        self.note = ""
 
     def show(
         self,

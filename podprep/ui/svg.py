@@ -210,8 +210,8 @@ def curves(
     *,
     x: str = "step",
     y: str = "",
-    width: int = 320,
-    height: int = 200,
+    width: int = 380,
+    height: int = 215,
 ) -> Markup:
     """Draw values over steps: a curve for each style of the style sheet, and one point marked.
 

@@ -61,7 +61,7 @@ def evaluate(
 
     Example: podtrain evaluate runs/beauty --task sequential
     """
-    from podprep.ui.console import print_json, print_tables
+    from podprep.ui.console import print_json, print_lines, print_tables
     from podtrain.api import load
     from podtrain.report.tables import results_tables
     from podtrain.watch import counting
@@ -80,7 +80,7 @@ def evaluate(
         return
     for results in found.values():
         print_tables(*results_tables(results.as_json()))
-    typer.echo(f"{run / 'predictions'}: podprep query SHARDS --run {run} asks about it")
+    print_lines(f"{run / 'predictions'}: podprep query SHARDS --run {run} asks about it")
 
 
 def baselines(
@@ -140,6 +140,7 @@ def report(
 
     Example: podtrain report runs/beauty
     """
+    from podprep.ui.console import print_lines
     from podtrain.api import load
 
-    typer.echo(f"{load(run, shards=shards).report(to)} is ready")
+    print_lines(f"{load(run, shards=shards).report(to)} is ready")

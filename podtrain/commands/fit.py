@@ -36,6 +36,7 @@ def fit(
 
     Example: podtrain fit shards/ --out runs/beauty --tasks sequential --epochs 30
     """
+    from podprep.ui.console import print_lines
     from podtrain.api import fit_seeds
     from podtrain.train.config import make_config
     from podtrain.watch import fit_progress
@@ -49,7 +50,7 @@ def fit(
         watched=lambda world, folder: fit_progress(world.is_main, str(folder)),
     )
     for run in runs:
-        typer.echo(run.summary())
+        print_lines(run.summary())
 
 
 def _with_options(command: Any) -> Any:

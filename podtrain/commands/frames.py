@@ -1,5 +1,6 @@
 """Recommendations as people and programs want them: tables, JSON, files."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,18 +35,34 @@ def chosen_users(named: list[str] | None, every: bool, history: list[Id] | None)
 
 
 def show_recommendations(
-    found: "pl.DataFrame", run: "Run", history: list[Id] | None, out: Path | None, *, as_json: bool
+    found: "pl.DataFrame",
+    run: "Run",
+    users: list[Id] | None,
+    history: list[Id] | None,
+    out: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
-    """Write recommendations to a file, or print them by user. Errors: `PodError`."""
+    """Write recommendations to a file, or print them by user. Errors: `PodError`.
+
+    users: as asked, with something left to recommend or not; None: everybody, or, with a history,
+    somebody new.
+    """
     if out is not None:
         _write(found, out)
         return
     names = Catalogue(run.shards)
     given = [names.item(item) for item in history or []]
-    answers = []
-    for (user,), rows in found.group_by(["user_id"], maintain_order=True):
-        own = run.recommender.purchases.history(int(str(user))) if history is None else given
-        answers.append((int(str(user)), own, rows.to_dicts()))
+    asked: Iterable[int] = [0] if history is not None else range(1, run.shards.n_users + 1)
+    if users is not None:
+        asked = dict.fromkeys(names.user(user) for user in users)  # each once
+    rows: dict[int, list[dict[str, Any]]] = {user: [] for user in asked}
+    for row in found.unique(["user_id", "rank"], keep="first", maintain_order=True).to_dicts():
+        rows[row["user_id"]].append(row)
+    known = run.recommender.purchases
+    answers = [
+        (user, known.history(user) if history is None else given, own) for user, own in rows.items()
+    ]
     if as_json:
         print_json([_answer(names, *answer) for answer in answers])
         return
@@ -54,7 +71,9 @@ def show_recommendations(
         before = [_product(names, item) for item in own[-HISTORY_SHOWN:]]
         print_tables(
             products_table(f"History of {who}, the latest last", before),
-            products_table(f"Recommended to {who}", recommended),
+            products_table(
+                f"Recommended to {who}" + ("" if recommended else ": nothing is left"), recommended
+            ),
         )
 
 

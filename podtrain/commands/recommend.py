@@ -59,9 +59,10 @@ def recommend(
         watch=counting("recommend"),
     )
     if why:
-        pairs = list(zip(found["user_id"].to_list(), found["item_id"].to_list(), strict=True))
+        asked = (user_id or None for user_id in found["user_id"])
+        pairs = list(zip(asked, found["item_id"], strict=True))
         found = found.with_columns(trained.explain(pairs)["text"].alias("why"))
-    show_recommendations(found, trained, own, out, as_json=as_json)
+    show_recommendations(found, trained, users, own, out, as_json=as_json)
 
 
 def explain(
@@ -79,7 +80,7 @@ def explain(
 
     Example: podtrain explain runs/beauty --user 12 --item 345
     """
-    from podprep.ui.console import print_json
+    from podprep.ui.console import print_json, print_lines
     from podtrain.api import load
     from podtrain.catalogue import parse_id
 
@@ -88,4 +89,4 @@ def explain(
     if as_json:
         print_json(found.to_dicts()[0])
     else:
-        typer.echo(found["text"][0])
+        print_lines(found["text"][0])

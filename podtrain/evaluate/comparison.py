@@ -35,7 +35,7 @@ def compare_runs(
         )
     k = int(digits)
     groups = {_name(run): _seeds(run) for run in runs}
-    if len(groups) < max(2, len(runs)):
+    if len({Path(name).resolve() for name in groups}) < max(2, len(runs)):
         raise PodError("name two runs or more, each once: podtrain compare BASELINE RUN ...")
     values: dict[str, list[np.ndarray]] = {}
     users, dataset = None, None

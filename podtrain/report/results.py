@@ -47,7 +47,7 @@ def result_rows(found: Found, *, exclude_seen: bool) -> list[Result]:
         Result(row["kind"], METHODS[row["method"]] if row["kind"] == "model" else row["name"],
                row["metrics"])
         for kind in ("model", "component", "baseline")
-        for row in found["rows"]
+        for row in sorted(found["rows"], key=lambda row: list(METHODS).index(row["method"]))
         if row["kind"] == kind and row["exclude_seen"] == exclude_seen
     ]  # fmt: skip
     if rows and found["status"] != "finished":

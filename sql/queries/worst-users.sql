@@ -7,7 +7,8 @@ WITH answers AS (
         min(p.rank) FILTER (WHERE p.item_id = i.item_id) AS rank,
         any_value(p.item_id) FILTER (WHERE p.rank = 1) AS first_choice
     FROM predictions AS p JOIN interactions AS i USING (user_id, split)
-    WHERE p.task <> 'explanation' AND p.split = 'test' AND p.method IN ('exact', 'unseen', 'beam', 'pod')
+    WHERE p.task <> 'explanation' AND p.split = 'test'
+        AND p.method IN ('exact', 'exclude-seen', 'beam', 'pod')
     GROUP BY p.user_id, i.item_id, p.task, p.method
 ), missed AS (
     SELECT user_id, test_item,
