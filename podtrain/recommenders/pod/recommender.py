@@ -261,7 +261,7 @@ class PodRecommender(TrainableRecommender):
         # somebody new: our own bases hide the user's token, others spell a user that is nobody
         known = np.maximum(user_id, 0 if self.pod.input_embedding is None else 1)
         texts = [
-            head.format(user=user) + " ".join(f"item_{i}" for i in items) + tail.format(user=user)
+            f"{head}{' '.join(f'item_{i}' for i in items)}{tail}".format(user=f"user_{user}")
             for user, items in zip(known.tolist(), lists, strict=True)
         ]
         found = self.tokens.prompts(texts)
