@@ -47,9 +47,11 @@ class Recipe:
 
 RECIPES = {
     "sample": Recipe("sample", "sample.toml", {}),
-    "beauty-clean": Recipe("beauty", "beauty.toml", {"rounds": 16}),
-    "beauty-pod": Recipe("beauty", "beauty.toml", {"rounds": 16, "compat": "pod"}),
-    "beauty-tasks": Recipe("beauty", "beauty-tasks.toml", {"rounds": 16}),
+    "beauty-clean": Recipe("beauty", "beauty.toml", {"rounds": 5, "segments": "prefix"}),
+    "beauty-pod": Recipe(
+        "beauty", "beauty.toml", {"rounds": 5, "segments": "prefix", "compat": "pod"}
+    ),
+    "beauty-tasks": Recipe("beauty", "beauty-tasks.toml", {"rounds": 5, "segments": "prefix"}),
     "musical": Recipe("2014/Musical_Instruments", "reviews.toml", {"core": 3}),
     "all-beauty": Recipe("2018/All_Beauty", "reviews.toml", {}),
 }

@@ -14,6 +14,7 @@ from podprep.recipe.options import (
     Duplicates,
     NegativeSampling,
     Protocol,
+    Segments,
     member,
     parse_tasks,
 )
@@ -39,6 +40,7 @@ def build(
     core: int = DEFAULTS.core,
     negatives: int = DEFAULTS.negatives,
     negative_sampling: str = DEFAULTS.negative_sampling,
+    segments: str = DEFAULTS.segments,
     history: int = DEFAULTS.history,
     rounds: int = DEFAULTS.rounds,
     duplicates: str | None = None,
@@ -76,6 +78,7 @@ def build(
         core=core,
         negatives=negatives,
         negative_sampling=member(NegativeSampling, "negative_sampling", negative_sampling),
+        segments=member(Segments, "segments", segments),
         history=history,
         rounds=rounds,
         duplicates=member(Duplicates, "duplicates", duplicates) if duplicates else None,

@@ -20,6 +20,7 @@ from podprep.commands.options import (
     Rounds,
     Sampling,
     Seed,
+    SegmentsOption,
     ShardsFolder,
     Tasks,
     Templates,
@@ -52,6 +53,7 @@ def build(
     core: Core = DEFAULTS.core,
     negatives: Negatives = DEFAULTS.negatives,
     negative_sampling: Sampling = DEFAULTS.negative_sampling,
+    segments: SegmentsOption = DEFAULTS.segments,
     history: History = DEFAULTS.history,
     rounds: Rounds = DEFAULTS.rounds,
     duplicates: DuplicatesOption = None,
@@ -78,8 +80,9 @@ def build(
         made = podprep.build(
             dataset, out=out, raw=raw, meta=meta, compat=compat, tasks=tasks, seed=seed, core=core,
             negatives=negatives, negative_sampling=negative_sampling, history=history,
-            rounds=rounds, duplicates=duplicates, templates=templates, sentiment=sentiment,
-            max_bad=max_bad, memory=memory, threads=threads, force=force, progress=progress,
+            segments=segments, rounds=rounds, duplicates=duplicates, templates=templates,
+            sentiment=sentiment, max_bad=max_bad, memory=memory, threads=threads, force=force,
+            progress=progress,
         )  # fmt: skip
     if as_json:
         print_json({**made.manifest, "path": str(out)})

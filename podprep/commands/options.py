@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from podprep.recipe.options import HELP, Compat, Duplicates, NegativeSampling
+from podprep.recipe.options import HELP, Compat, Duplicates, NegativeSampling, Segments
 
 ShardsFolder = Annotated[Path, typer.Argument(help="A folder made by podprep build.")]
 Run = Annotated[
@@ -26,6 +26,7 @@ Tasks = Annotated[str, typer.Option(help=HELP["tasks"])]
 Seed = Annotated[int, typer.Option(help=HELP["seed"])]
 Core = Annotated[int, typer.Option(help=HELP["core"])]
 Negatives = Annotated[int, typer.Option(help=HELP["negatives"])]
+SegmentsOption = Annotated[Segments, typer.Option(help=HELP["segments"])]
 Sampling = Annotated[NegativeSampling, typer.Option(help=HELP["negative_sampling"])]
 History = Annotated[int, typer.Option(help=HELP["history"])]
 Rounds = Annotated[int, typer.Option(help=HELP["rounds"])]

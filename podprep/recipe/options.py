@@ -55,6 +55,13 @@ class NegativeSampling(StrEnum):
     TIME = "time"
 
 
+class Segments(StrEnum):
+    """Which part of a user's training purchases a sequential sample is made of."""
+
+    RANDOM = "random"
+    PREFIX = "prefix"
+
+
 class Duplicates(StrEnum):
     """Which reviews of the same product by the same user count."""
 
@@ -102,6 +109,11 @@ class BuildOptions:
         "Draw negatives from all products, by popularity, or from those that existed by then.",
     ] = NegativeSampling.UNIFORM
     history: Annotated[int, "Longest history of a sequential sample."] = 20
+    segments: Annotated[
+        Segments,
+        "What a sequential training sample is: a random stretch of the purchases, as published; "
+        "or all that came before a purchase, for each purchase but the first.",
+    ] = Segments.RANDOM
     rounds: Annotated[int, "Fresh draws of training samples."] = 4
     duplicates: Annotated[
         Duplicates | None,
@@ -120,6 +132,7 @@ class BuildOptions:
             "negative_sampling",
             member(NegativeSampling, "negative_sampling", self.negative_sampling),
         )
+        put("segments", member(Segments, "segments", self.segments))
         default = Duplicates.FIRST if self.protocol is Protocol.CLEAN else Duplicates.ALL
         put("duplicates", member(Duplicates, "duplicates", self.duplicates or default))
         lowest = {"core": 1, "negatives": 1, "history": 1, "rounds": 1, "seed": 0}

@@ -36,7 +36,8 @@ from podprep.recipe.templates import templates_table
 CATALOG_ROWS = 131_072  # rows in a row group of the catalogue
 # what the SQL reads of the options, in the one row of a table of that name
 OPTIONS = (
-    "protocol", "seed", "core", "negatives", "negative_sampling", "history", "duplicates",
+    "protocol", "seed", "core", "negatives", "negative_sampling", "history", "segments",
+    "duplicates",
 )  # fmt: skip
 OUTCOMES = ("kept", *SPLITS)
 SENTENCE_LINES = 32_768  # lines of the dump that one query searches for sentences
