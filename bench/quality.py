@@ -25,7 +25,7 @@ import podtrain
 from podprep.contract.writing import write_json
 from podtrain.metrics.compare import compare
 from podtrain.metrics.ranking import per_user
-from podtrain.recommenders.baselines import BASELINES
+from podtrain.recommenders.baselines import ItemKnn
 from podtrain.recommenders.queries import held_out
 from podtrain.recommenders.ranking import candidates_of, rank
 from podtrain.run import Run
@@ -142,7 +142,7 @@ def against_item_knn(runs: list[Run], task: str) -> dict[str, Any]:
     queries, targets = held_out(runs[0].recommender.purchases, "test")
     among = candidates_of(shards, "test", queries.user_id) if task == "topn" else None
     way = among is None
-    own = rank(BASELINES["item-knn"](shards), queries, targets, candidates=among)[way].ranks
+    own = rank(ItemKnn(shards), queries, targets, candidates=among)[way].ranks
     compared = {}
     ranks = [rank(run.recommender, queries, targets, candidates=among)[way].ranks for run in runs]
     for name, place in (("hit@10", 0), ("ndcg@10", 1)):

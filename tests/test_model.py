@@ -645,7 +645,7 @@ def started(histories: Histories) -> Pod:
     )  # fmt: skip
     model = Pod(T5ForConditionalGeneration(config), input_vocab_size=FIRST + ITEMS + USERS)
     vectors = ItemVectors.of(purchases(histories), 15, 0)
-    start_from(model, vectors, purchases(histories), FIRST)
+    start_from(model, vectors, purchases(histories), FIRST, 0.05)
     return model.eval()
 
 

@@ -30,12 +30,15 @@ class World:
         """Sum the gradients of all processes, in one message."""
         if self.size == 1:
             return
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()]
+        trained = [p for p in model.parameters() if p.requires_grad]
+        # what has no gradient anywhere has none here: its optimizer state is left alone
+        counts = torch.tensor([float(p.grad is not None) for p in trained], device=trained[0].device)
+        dist.all_reduce(counts)
+        held = [p for p, count in zip(trained, counts.tolist(), strict=True) if count]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
         flat = torch.cat([g.reshape(-1) for g in gradients])
         dist.all_reduce(flat)
-        for p, summed in zip(
-            model.parameters(), flat.split([g.numel() for g in gradients]), strict=True
-        ):
+        for p, summed in zip(held, flat.split([g.numel() for g in gradients]), strict=True):
             p.grad = summed.view_as(p)
 
     def wait(self) -> None:
