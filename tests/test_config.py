@@ -122,6 +122,7 @@ OUTSIDE: dict[str, list[Any]] = {
     "id_digits": [-1, 7],
     "init": ["svd"],
     "schedule": ["both"],
+    "keep": ["first"],
     "temperature": [-0.1, 10.5],
     "batch_size": [0, 10**6 + 1],
     "lr": [0.0, -1.0, float("nan"), 11.0],
@@ -146,7 +147,7 @@ def test_values_out_of_range_are_refused(name: str, value: Any) -> None:
         make_config({name: value})
 
 
-TEXTS = {"tasks", "init", "schedule", "precision", "device"}
+TEXTS = {"tasks", "init", "schedule", "keep", "precision", "device"}
 
 
 def test_every_option_has_a_range() -> None:

@@ -122,9 +122,13 @@ class Memory(nn.Module):
         weight *= np.exp(self.gap.double().numpy())[counts.group] * damped[counts.item]
         weight *= np.exp(-float(self.damping[0]) * popularity)[source]
         backs = np.exp(self.back.double().numpy())
-        x = np.bincount(
-            row * n + counts.item[at], backs[back] * weight[at], minlength=len(queries) * n
-        ).reshape(len(queries), n)
+        x = (
+            np.bincount(
+                row * n + counts.item[at], backs[back] * weight[at], minlength=len(queries) * n
+            )
+            .astype(np.float64)
+            .reshape(len(queries), n)
+        )
         x[queries.seen()] = 0  # the user's own pairs are in the counts
         x += np.exp(float(self.floor) + float(self.slope) * popularity)
         return log_softmax((np.log(x) * np.exp(float(self.sharpness))).astype(np.float32))
@@ -169,7 +173,7 @@ class Memory(nn.Module):
         sharpness = self.sharpness.exp()
         rest = self._rest(x.cell_item)
         score = sharpness * (cells + rest.exp()).log()
-        more = score.exp() - (sharpness * rest).exp()
+        more = score.exp() - (sharpness * self._rest(x.cell_every)).exp()
         every = (sharpness * self._rest(self._popularity(self.counts.popularity))).exp().sum()
         bought = torch.zeros(x.n).index_add(
             0, x.bought_row, (sharpness * self._rest(x.bought)).exp()
@@ -195,8 +199,9 @@ class _Examples:
 
     Of each entry: group, back, the logarithms of its count and of the popularity of both items,
     and the cell it adds to; of each cell (an example and an item that it has not bought): the
-    example's number and the item's popularity. target: (n,) the cell of each example's purchase.
-    bought_row, bought: examples and popularity of the items of their histories.
+    example's number, the item's popularity without the example's own user, and with. target: (n,)
+    the cell of each example's purchase. bought_row, bought: examples and popularity of the items
+    of their histories.
     """
 
     n: int
@@ -208,6 +213,7 @@ class _Examples:
     cell: Tensor
     cell_row: Tensor
     cell_item: Tensor
+    cell_every: Tensor
     target: Tensor
     bought_row: Tensor
     bought: Tensor
@@ -239,13 +245,15 @@ class _Examples:
         kept = (count > 0) & ~known
         row, back, item, group = row[kept], back[kept], item[kept], group[kept]
         source, count = source[kept], count[kept]
-        # a cell for each target, also where nothing is near it
+        # a cell for each target, and for what the user buys later, also where nothing is near
+        own_cells = np.concatenate([np.zeros(0, np.int64), *_own_cells(trained, n_items)])
+        own_cells = np.setdiff1d(own_cells, seen_row * n_items + seen)
         targets = np.arange(n) * n_items + target
         cells, cell = np.unique(
-            np.concatenate([row * n_items + item, targets]), return_inverse=True
+            np.concatenate([row * n_items + item, targets, own_cells]), return_inverse=True
         )
         popularity = counts.popularity
-        own_item = np.isin(cells, np.concatenate([[-1], *_own_cells(trained, n_items)]))
+        own_item = np.isin(cells, own_cells)
         of_cell = np.log(np.maximum(popularity[cells % n_items] - own_item, FEW))
         parts = {
             "group": group,
@@ -256,11 +264,12 @@ class _Examples:
             "cell": cell[: len(row)],
             "cell_row": cells // n_items,
             "cell_item": of_cell,
-            "target": cell[len(row) :],
+            "cell_every": np.log(np.maximum(popularity[cells % n_items], FEW)),
+            "target": cell[len(row) : len(row) + n],
             "bought_row": seen_row,
             "bought": np.log(np.maximum(popularity[seen], FEW)),
         }
-        floats = ("count", "source", "item", "cell_item", "bought")
+        floats = ("count", "source", "item", "cell_item", "cell_every", "bought")
         return cls(
             n,
             **{

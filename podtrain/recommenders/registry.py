@@ -55,7 +55,7 @@ _ENTRIES = {
         Entry(
             "neighbour-sentence",
             _TEXT,
-            "the same of the nearest item that the user bought",
+            "the same of the nearest item bought",
             f"{_SAID}:NeighbourSentence",
         ),
         Entry("popularity", _RANKING, "what is bought most", f"{_COUNTED}:Popularity"),

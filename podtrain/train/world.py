@@ -32,7 +32,9 @@ class World:
             return
         trained = [p for p in model.parameters() if p.requires_grad]
         # what has no gradient anywhere has none here: its optimizer state is left alone
-        counts = torch.tensor([float(p.grad is not None) for p in trained], device=trained[0].device)
+        counts = torch.tensor(
+            [float(p.grad is not None) for p in trained], device=trained[0].device
+        )
         dist.all_reduce(counts)
         held = [p for p, count in zip(trained, counts.tolist(), strict=True) if count]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
