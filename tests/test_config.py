@@ -131,6 +131,7 @@ OUTSIDE: dict[str, list[Any]] = {
     "user_dropout": [-0.1, 1.1],
     "epochs": [0],
     "patience": [0],
+    "keep": ["first"],
     "precision": ["fp16"],
     "device": ["tpu"],
     "seed": [-1, 2**64],
@@ -146,12 +147,18 @@ def test_values_out_of_range_are_refused(name: str, value: Any) -> None:
         make_config({name: value})
 
 
-TEXTS = {"tasks", "init", "schedule", "precision", "device"}
+TEXTS = {"tasks", "init", "schedule", "keep", "precision", "device"}
 
 
 def test_every_option_has_a_range() -> None:
     """But for switches, and for a base, which is had or not."""
-    assert set(OUTSIDE) == set(FIELDS) - {"base", "whole_word_embeddings", "memory", "compile"}
+    assert set(OUTSIDE) == set(FIELDS) - {
+        "base",
+        "whole_word_embeddings",
+        "memory",
+        "plan",
+        "compile",
+    }
 
 
 @pytest.mark.parametrize(
@@ -239,7 +246,7 @@ def test_every_option_of_every_model_is_an_argument_with_its_words() -> None:
     shown = CliRunner().invoke(app, ["fit", "--help"], env={"COLUMNS": "200"}).output
     for name in FIELDS:
         assert f"--{name.replace('_', '-')}" in shown
-    assert "[alternate|mixed]" in shown
+    assert "[alternate|proportional|mixed]" in shown
 
 
 def test_an_option_of_another_model_is_refused_in_a_line(shards: Shards, tmp_path: Path) -> None:
@@ -396,7 +403,7 @@ def test_a_t5_from_a_folder_is_trained_from_where_it_stands(
     assert state["step"] == 2
     assert ("pod.t5.lm_head.weight" in after) == (kind == "untied")
     for name, value in dict(begun[0].named_parameters()).items():
-        if name != "share":  # chosen by validation
+        if not name.endswith("share"):  # chosen by validation
             assert torch.equal(after[name], value) != value.requires_grad, name
     trained: Any = run.model(LAST).eval()
     with torch.no_grad():
