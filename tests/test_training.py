@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import fields
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from podprep.recipe.templates import load_templates
 from podtrain.data.stream import Batch
 from podtrain.recommenders.pod.model import Inputs, Pod
 from podtrain.recommenders.pod.options import PodOptions
-from podtrain.recommenders.pod.recommender import SHARES
+from podtrain.recommenders.pod.recommender import HISTORY_SHARES, SHARES
 from podtrain.recommenders.queries import Queries
 from podtrain.run import BEST, LAST, METRICS, RUN, Run
 from podtrain.train import loop
@@ -373,8 +373,8 @@ def test_a_gradient_too_large_is_cut(
     real = torch.optim.AdamW.step
 
     def step(self: Any, *args: Any) -> Any:
-        parameters = [p for group in self.param_groups for p in group["params"]]
-        held = [p.grad.norm() for p in parameters if p.grad is not None]
+        grads = [p.grad for group in self.param_groups for p in group["params"]]
+        held = [grad.norm() for grad in grads if grad is not None]
         norms.append(float(torch.stack(held).norm()))
         return real(self, *args)
 
@@ -474,34 +474,29 @@ def test_training_stops_when_validation_has_had_enough_and_keeps_the_best(
     assert run.best_step == 24
 
 
-def plain_ndcg(model: Any, shards: Shards, task: str, share: float) -> float:
-    """NDCG@10 of the validation users by sorting: what they bought before left out, ties by the
-    mean over their places; share: of the T5, the rest is the memory's."""
-
-    def score(query: Queries, ids: list[int]) -> dict[int, float]:
-        memory = model.memory.scores(query)[0].astype(np.float64)
-        if task == "sequential":
-            t5 = model.t5_scores(query)[0]
-        else:
-            t5 = np.zeros(shards.n_items)
-            t5[np.array(ids) - 1] = model.t5_candidate_scores(query, np.array([ids]))[0]
-        # the precision that is promised: beyond it, there are ties that are none
-        mixed = np.float32(share) * t5 + np.float32(1 - share) * memory.astype(np.float32)
-        return {i: float(mixed[i - 1]) for i in ids}
-
+def plain_ndcg(model: Any, shards: Shards, task: str) -> dict[tuple[float, float], float]:
+    """NDCG@10 of the validation users by sorting, for each choice of shares: what they bought
+    before left out, ties by the mean over their places."""
+    found: dict[tuple[float, float], list[float]] = {}
     samples = shards.sample_table(task, "valid").to_pylist()
-    found = []
     for row in samples:
         query = Queries.of([model.purchases.history(row["user_id"], "valid")], [row["user_id"]])
-        ids = list(range(1, shards.n_items + 1)) if task == "sequential" else row["candidates"]
-        scores = score(query, ids)
+        ids = row.get("candidates")
         if task == "sequential":
-            scores = {i: s for i, s in scores.items() if i not in query.items}
-        mine = scores.get(row["item_id"])
-        order = sorted(scores.values(), reverse=True)
-        places = [n for n, s in enumerate(order, 1) if s == mine]
-        found.append(np.mean([1 / math.log2(n + 1) if n <= 10 else 0 for n in places or [99]]))
-    return float(np.mean(found))
+            ids = [i for i in range(1, shards.n_items + 1) if i not in query.items]
+        at, memory = np.array(ids) - 1, model.memory.scores(query)[0]
+        parts = [model.t5_scores(query)[0][at]] * 2
+        if task == "topn":
+            parts = [part[0] for part in model._prompt_scores(query, np.array([ids]))]
+        for history, share in product(HISTORY_SHARES if task == "topn" else (0.0,), SHARES):
+            one, other = (np.float32(s) for s in (share, history))
+            t5 = other * parts[1] + (1 - other) * parts[0]
+            scores = dict(zip(ids, one * t5 + (1 - one) * memory[at], strict=True))
+            order, mine = sorted(scores.values(), reverse=True), scores.get(row["item_id"])
+            places = [n for n, s in enumerate(order, 1) if s == mine] or [99]
+            gains = [1 / math.log2(n + 1) if n <= 10 else 0 for n in places]
+            found.setdefault((history, share), []).append(float(np.mean(gains)))
+    return {shares: float(np.mean(gains)) for shares, gains in found.items()}
 
 
 def test_validation_is_the_mean_loss_of_tokens_the_ranks_and_the_best_step_their_highest(
@@ -539,10 +534,16 @@ def test_validation_is_the_mean_loss_of_tokens_the_ranks_and_the_best_step_their
                 tokens += batch.n_targets
         assert total / tokens == pytest.approx(told["loss"], abs=1e-5)
         if task in RANKING:
-            found = [plain_ndcg(model, shards, task, share) for share in SHARES]
-            assert max(found) == pytest.approx(told["ndcg@10"], abs=1e-6)
-            chosen = float(model.share[TASKS.index(task)])
-            assert chosen == pytest.approx(SHARES[int(np.argmax(found))])
+            found = plain_ndcg(model, shards, task)
+            assert max(found.values()) == pytest.approx(told["ndcg@10"], abs=1e-6)
+            own = float(model.share[TASKS.index(task)]), float(model.history_share)
+            chosen = min(
+                (history, share)
+                for history, share in found
+                if share == pytest.approx(own[0])
+                and (task == "sequential" or history == pytest.approx(own[1]))
+            )
+            assert found[chosen] == pytest.approx(told["ndcg@10"], abs=1e-6)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_spares_its_weights(
@@ -602,7 +603,6 @@ OTHER: dict[str, dict[str, Any]] = {
     "temperature": {"temperature": 0.5},
     "memory": {"memory": False},
     "plan": {"plan": False},
-    "keep": {"keep": "last", "patience": 1, "epochs": 3},
     "batch_size": {"batch_size": 7},
     "lr": {"lr": 2e-3},
     "warmup": {"warmup": 0.5},
@@ -611,6 +611,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "user_dropout": {"user_dropout": 1.0},
     "epochs": {"epochs": 2},
     "patience": {"patience": 2},
+    "keep": {"keep": "last"},
     "precision": {"precision": "bf16"},
     "compile": {"compile": True},
     "device": {"device": "cuda"},
@@ -648,6 +649,14 @@ def test_every_option_matters(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if option == "keep":  # each validation is worse than the one before
+        monkeypatch.setattr(loop.Training, "_validation_loss", lambda self, *_: self.progress.step)
+        monkeypatch.setattr(loop.Training, "_validation_ndcg", lambda *_: 0.5)
+        for keep, steps, best in (("best", 3, 1), ("last", 4, 4)):
+            options = SMALL | {"epochs": 4, "batch_size": 16, "patience": 2, "keep": keep}
+            assert observed(tmp_path / keep, shards, options)["steps"] == EPOCH // 2 * steps
+            assert Run.open(tmp_path / keep).best_step == EPOCH // 2 * best
+        return
     if option == "patience":  # no validation is better than another
         monkeypatch.setattr(loop.Training, "_validation_loss", lambda *_: 1.0)
         monkeypatch.setattr(loop.Training, "_validation_ndcg", lambda *_: 0.5)

@@ -27,21 +27,22 @@ class World:
         return self.rank == 0
 
     def sum_gradients(self, model: nn.Module) -> None:
-        """Sum the gradients of all processes, in one message."""
+        """Sum the gradients of all processes, in one message.
+
+        What has none in any process is left without, as it is in a world of one.
+        """
         if self.size == 1:
             return
         trained = [p for p in model.parameters() if p.requires_grad]
-        # what has no gradient anywhere has none here: its optimizer state is left alone
-        counts = torch.tensor(
-            [float(p.grad is not None) for p in trained], device=trained[0].device
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
+        held = torch.tensor(
+            [float(p.grad is not None) for p in trained], device=gradients[0].device
         )
-        dist.all_reduce(counts)
-        held = [p for p, count in zip(trained, counts.tolist(), strict=True) if count]
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
-        flat = torch.cat([g.reshape(-1) for g in gradients])
+        flat = torch.cat([*(g.reshape(-1) for g in gradients), held])
         dist.all_reduce(flat)
-        for p, summed in zip(held, flat.split([g.numel() for g in gradients]), strict=True):
-            p.grad = summed.view_as(p)
+        *sums, anywhere = flat.split([*(g.numel() for g in gradients), len(held)])
+        for p, summed, there in zip(trained, sums, anywhere.tolist(), strict=True):
+            p.grad = summed.view_as(p) if there else None
 
     def wait(self) -> None:
         """Wait until all processes have come here."""

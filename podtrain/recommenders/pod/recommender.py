@@ -22,7 +22,7 @@ from podtrain.metrics.ranking import per_user, ranks_of
 from podtrain.recommenders.base import Recommender, TrainableRecommender
 from podtrain.recommenders.memory import Memory, log_softmax
 from podtrain.recommenders.pod.bases import Base, empty_t5, make_base
-from podtrain.recommenders.pod.explaining import explanations, without_plan
+from podtrain.recommenders.pod.explaining import explanations
 from podtrain.recommenders.pod.model import Inputs, Pod
 from podtrain.recommenders.pod.options import PodOptions
 from podtrain.recommenders.pod.parts import MemoryAlone, T5Alone, mixture, weighted
@@ -406,7 +406,7 @@ class PodRecommender(TrainableRecommender):
             max_length=limits[1],
             n=n,
         )
-        texts = [without_plan(self.tokens.text(t)) for t in tokens]
+        texts = [self.tokens.text(t) for t in tokens]
         return texts, np.asarray(scores.cpu()).ravel()
 
     def cut_references(self, references: list[str]) -> list[str]:
