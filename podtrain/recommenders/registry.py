@@ -53,6 +53,12 @@ _ENTRIES = {
         ),
         Entry("item-sentence", _TEXT, "the item's most typical sentence", f"{_SAID}:ItemSentence"),
         Entry(
+            "chosen-sentence",
+            _TEXT,
+            "the item's best sentence for the user",
+            f"{_SAID}:ChosenSentence",
+        ),
+        Entry(
             "neighbour-sentence",
             _TEXT,
             "the same of the nearest item bought",

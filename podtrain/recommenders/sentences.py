@@ -73,6 +73,7 @@ class TrainingSentences:
         counts: Counter[str] = Counter(row["sentence"] for row in rows)
         self.most_frequent: str = min(counts, key=lambda sentence: (-counts[sentence], sentence))
         self._words = lru_cache(maxsize=1 << 16)(Words.of)
+        self._known = {word for sentence in counts for word in words_of(sentence)}
 
     def plan(self, user_id: Ints, item_id: Ints) -> Floats:
         """Return the probability of each feature to be what a user says of an item, (pairs, F)."""
@@ -86,16 +87,22 @@ class TrainingSentences:
         """Return what speaks for a sentence, three figures from 0 to 1 added up.
 
         How near it is to the item's sentences, how near to the user's, and how likely the features
-        that it mentions are by the plan (features,).
+        that it mentions are by the plan (features,). Less 1 where it stammers: two words stand
+        together twice, or a word is of no training sentence.
         """
         words = self._words(sentence)
         named = self._mentions.mentioned(words.words)
         likely = sum(p for p, f in zip(plan, self.features, strict=True) if f in named)
         known = (self.of_item.get(item_id, []), self.of_user.get(user_id, []))
-        return float(likely) + sum(
-            float(np.mean([near(words, self._words(other)) for other in own]))
-            for own in known
-            if own
+        stammers = max(words.pairs.values(), default=0) > 1 or not self._known >= set(words.words)
+        return (
+            float(likely)
+            - stammers
+            + sum(
+                float(np.mean([near(words, self._words(other)) for other in own]))
+                for own in known
+                if own
+            )
         )
 
     def typical(self, item_id: int) -> str:
@@ -176,6 +183,25 @@ class ItemSentence(_Repeats):
         """Return a sentence about each item."""
         found = {int(item): self.sentences.typical(int(item)) for item in np.unique(pairs.item_id)}
         return [found[item] for item in pairs.item_id.tolist()]
+
+
+class ChosenSentence(_Repeats):
+    """The item's training sentence with the most evidence: what choosing does without writing."""
+
+    name: ClassVar[str] = "chosen-sentence"
+
+    def texts(self, pairs: Pairs) -> list[str]:
+        """Return a sentence about each item, chosen for the user as POD chooses."""
+        known = self.sentences
+        plans = known.plan(pairs.user_id, pairs.item_id)
+        texts = []
+        for n, (user, item) in enumerate(
+            zip(pairs.user_id.tolist(), pairs.item_id.tolist(), strict=True)
+        ):
+            own = known.of_item.get(item, [known.most_frequent])
+            scores = [known.evidence(user, item, plans[n], sentence) for sentence in own]
+            texts.append(own[int(np.argmax(scores))])
+        return texts
 
 
 class NeighbourSentence(_Repeats):
