@@ -45,6 +45,10 @@ class TrainingShards(Shards):
 
         tokenizer: any of transformers that keeps words apart; None: one that is learned from the
         training split, with users and items whole. Errors: `PodError` for a task without samples.
+
+        >>> batch = next(podtrain.open("shards").batches("sequential", batch_size=8))
+        >>> len(batch), batch.ids.shape == batch.mask.shape
+        (8, True)
         """
         if task not in self.tasks:
             raise PodError(f"{self.folder} has {', '.join(self.tasks)} samples, none of {task}")
@@ -60,7 +64,11 @@ class TrainingShards(Shards):
 
 
 def open_shards(folder: Path | str) -> TrainingShards:
-    """Open a dataset: its seal is checked, its files are hashed before they are read."""
+    """Open a dataset: its seal is checked, its files are hashed before they are read.
+
+    >>> podtrain.open("shards").tasks
+    ('sequential', 'topn', 'explanation')
+    """
     return TrainingShards.open(folder)
 
 
@@ -77,6 +85,10 @@ def fit(
 
     out: runs/DATASET by default; config: a TOML file of options, which the others overrule; watch:
     called with a `Report` now and then. Errors: `PodError` as the command.
+
+    >>> run = podtrain.fit("shards", out="runs/b", base="tiny", tasks="sequential", epochs=1)
+    >>> run.status
+    'finished'
     """
     own = make_config(options, Path(config) if config else None)
     found = fit_seeds(
@@ -115,6 +127,14 @@ def load(run: Path | str, *, shards: Path | str | None = None, device: str = "au
     """Open a run: its weights are loaded once, when it is first asked.
 
     shards: where its dataset lies now, if it was moved.
+
+    >>> run = podtrain.load("runs/a")
+    >>> run.recommend([7, 9], n=3).shape
+    (6, 7)
+    >>> run.recommend(histories=[[1, 2, 3]], n=1)["user_id"].to_list()  # somebody new
+    [0]
+    >>> run.evaluate(tasks=["sequential"])["sequential"].rows[0].name
+    'model'
     """
     return Run.open(run, shards=shards, device=device)
 
@@ -127,18 +147,32 @@ def compare(
     split: str = "test",
     method: str = "exact",
 ) -> list[Comparison]:
-    """Compare runs with the first, user by user: see `podtrain.evaluate.comparison`."""
+    """Compare runs with the first, user by user: see `podtrain.evaluate.comparison`.
+
+    >>> for name in ("runs/a", "runs/c"):
+    ...     found = podtrain.load(name).evaluate(tasks=["sequential"])
+    >>> [c.verdict for c in podtrain.compare(["runs/a", "runs/c"])]
+    ['within noise', 'within noise']
+    """
     first, others = compare_runs(runs, task=task, split=split, metric=metric, method=method)
     return [first, *others]
 
 
 def baselines(shards: Path | str, split: str = "test") -> dict[str, Results]:
-    """Evaluate what needs no model, by task."""
+    """Evaluate what needs no model, by task.
+
+    >>> [row.name for row in podtrain.baselines("shards")["explanation"].rows][:2]
+    ['frequent-sentence', 'item-sentence']
+    """
     return evaluate_baselines(Shards.open(shards), split)
 
 
 def models() -> list[Entry]:
-    """Return every recommender there is, those that are trained first."""
+    """Return every recommender there is, those that are trained first.
+
+    >>> [m.name for m in podtrain.models()][0]
+    'pod'
+    """
     return entries()
 
 
