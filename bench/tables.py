@@ -83,9 +83,10 @@ def made(name: str, found: Found) -> str:
     each, where = "each trained" if len(seeds) > 1 else "trained", found["environment"]
     users = max(found["tasks"][task][0]["n"] for task in found["tasks"] if task != "explanation")
     return (
-        f"`python -m bench.quality {name}{option}`: {users:,} users, {found['parameters']:,} parameters, "
-        f"{which}, {each} in {took} s ({where['processor']}, {where['device']}, "
-        f"{where['threads']} threads, {where['precision']})."
+        f"`python -m bench.quality {name}{option}`: {users:,} users, "
+        f"{found['parameters']:,} parameters, {which}, {each} in {took} s "
+        f"({where['processor']}, {where['device']}, {where['threads']} threads, "
+        f"{where['precision']})."
     )
 
 
