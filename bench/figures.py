@@ -116,7 +116,7 @@ def load(file: Path) -> list[Figure]:
 
 
 def markdown(figures: Iterable[Figure]) -> str:
-    """Return the table of the README: what was asked for, or has a reference and no series."""
+    """Return the table of docs/speed.md: what was asked for, or has a reference and no series."""
     head = ("part", "work", "unit", "here", "reference", "times", "asked", "of the floor", "holds")
     rows = [head, ("---",) * 3 + ("---:",) * 5 + ("---",)]
     for f in figures:

@@ -43,8 +43,9 @@ from podtrain.decode.decoder import Decoder
 from podtrain.decode.exact import score_candidates, score_catalogue
 from podtrain.decode.trie import Trie
 from podtrain.recommenders.pod.bases import SHAPES
+from podtrain.recommenders.pod.explaining import MIN_TOKENS
 from podtrain.recommenders.pod.model import Inputs
-from podtrain.recommenders.pod.recommender import MIN_TOKENS, PodRecommender
+from podtrain.recommenders.pod.recommender import PodRecommender
 from podtrain.recommenders.pod.t5 import encode
 from podtrain.recommenders.ranking import candidates_of
 from podtrain.run import BEST, LAST, Run

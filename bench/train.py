@@ -123,8 +123,8 @@ def theirs(run: Run, shards: Shards, turns: int) -> Speed:
 def plain_config(shards: Shards, **options: Any) -> RunConfig:
     """Return the options under which both sides train the same thing: POD as published, T5 alone
     and items among all tokens."""
-    plain = {"init": "random", "temperature": 0.0, "memory": False, "device": "cpu"}
-    config = make_config(plain | options)
+    plain = {"init": "random", "temperature": 0.0, "memory": False, "plan": False}
+    config = make_config(plain | {"device": "cpu"} | options)
     return RunConfig(config.shared.for_shards(shards), config.model)
 
 

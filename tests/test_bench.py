@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import T5Config, T5ForConditionalGeneration
 
 from bench import infer, train
-from bench.figures import Figure, load, markdown, show
+from bench.figures import Figure, load, show
 from bench.growth import growth, panels
 from bench.reference.train import Trainer
 from bench.train import operations, typical
@@ -48,12 +48,6 @@ def test_figures_come_back_from_json(tmp_path: Path, capsys: pytest.CaptureFixtu
     printed = capsys.readouterr().out
     for words in ("build", "10", "50%", "yes", "123,456"):
         assert words in printed
-
-
-def test_the_readme_has_what_was_measured() -> None:
-    """bench/results.json is what one `make bench` wrote; the README's table is made of it."""
-    root = Path(__file__).parent.parent
-    assert markdown(load(root / "bench" / "results.json")) in (root / "README.md").read_text()
 
 
 def test_growth_has_a_panel_for_what_has_sizes() -> None:

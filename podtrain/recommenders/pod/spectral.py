@@ -3,7 +3,7 @@
 The product of an item's input vector and another's output vector is how much more often than by
 chance the other follows it in the training purchases: a factored, weighted pointwise mutual
 information (Levy and Goldberg 2014: what word2vec approximates by sampling). From random weights
-most of the training is spent on learning this pair by pair: see the README for what that costs.
+most of the training is spent on learning this pair by pair: docs/results.md says what that costs.
 """
 
 from dataclasses import dataclass
