@@ -89,7 +89,7 @@ def ours(run: Run, turns: int) -> tuple[Speed, float]:
     training = Training(run, World(), CPU, lambda _: None, float("inf"))
     model: Any = training.model
     found, count = {}, 0.0
-    for task, stream in zip(run.tasks, model.streams, strict=True):
+    for task, stream in zip(run.tasks, model.schedule.streams, strict=True):
         batches, drawing = drawn(stream.batches())
         seconds = []
         for batch in typical(batches, partial(operations, model.pod), turns):

@@ -13,7 +13,8 @@ from transformers import AutoTokenizer
 from podprep.contract.errors import PodError
 from podprep.contract.shards import Shards
 from podprep.contract.tasks import TASKS
-from podtrain.data.stream import Batch, SampleTokenizer, TaskStream
+from podtrain.data.schedule import Schedule
+from podtrain.data.stream import Batch, SampleTokenizer
 from podtrain.data.tokens import Tokens
 from podtrain.decode.beam import beam_items, beam_text
 from podtrain.decode.exact import score_candidates, score_catalogue
@@ -26,6 +27,7 @@ from podtrain.recommenders.pod.explaining import explanations
 from podtrain.recommenders.pod.model import Inputs, Pod
 from podtrain.recommenders.pod.options import PodOptions
 from podtrain.recommenders.pod.parts import MemoryAlone, T5Alone, mixture, weighted
+from podtrain.recommenders.pod.prompts import bare_prompts
 from podtrain.recommenders.pod.published import cut_references, published_items
 from podtrain.recommenders.pod.spectral import leave_fold_out, vectors_of
 from podtrain.recommenders.queries import Floats, Ints, Pairs, Queries
@@ -111,7 +113,7 @@ class PodRecommender(TrainableRecommender):
             "input_vocab_size": self.base.input_vocab_size,
             "tied": t5.lm_head.weight is t5.shared.weight,
             "render": self.base.render,
-            "rounds_per_epoch": self.rounds_per_epoch,
+            "rounds_per_epoch": self.schedule.rounds_per_epoch,
         }
 
     def resolved_options(self) -> dict[str, Any]:
@@ -132,48 +134,17 @@ class PodRecommender(TrainableRecommender):
         return SampleTokenizer(self.shards, self.tokens, int(config.eos_token_id), plans=plans)
 
     @cached_property
-    def streams(self) -> list[TaskStream]:
-        """The training batches of each task."""
-        size, n = self.config.batch_size, len(self.config.tasks)
-        sizes = [size] * n
-        if self.options.schedule == "mixed":
-            if size < n:
-                raise PodError(f"batch_size {size} cannot hold {n} tasks")
-            sizes = [size // n + (i >= n - size % n) for i in range(n)]
-        return [
-            TaskStream(self.reader, task, size, self.config.seed)
-            for task, size in zip(self.config.tasks, sizes, strict=True)
-        ]
+    def schedule(self) -> Schedule:
+        """The training batches of the tasks."""
+        config = self.config
+        return Schedule.of(
+            self.options.schedule, self.reader, config.tasks, config.batch_size, config.seed
+        )
 
     @property
     def epoch_steps(self) -> int:
-        """As many steps as the first rounds of all tasks have batches.
-
-        Where tasks take equal turns, one with few samples is trained on them more than once in
-        these: see `rounds_per_epoch`. In proportion, an epoch is a round of every task.
-        """
-        rounds = [stream.batches_in_epoch(0) for stream in self.streams]
-        return max(rounds) if self.options.schedule == "mixed" else sum(rounds)
-
-    @property
-    def rounds_per_epoch(self) -> dict[str, float]:
-        """How many times an epoch passes over each task's round of samples."""
-        mixed, turns = self.options.schedule == "mixed", self.turns
-        return {
-            task: self.epoch_steps
-            * (1 if mixed else turns.count(i) / len(turns))
-            / stream.batches_in_epoch(0)
-            for i, (task, stream) in enumerate(zip(self.config.tasks, self.streams, strict=True))
-        }
-
-    @cached_property
-    def turns(self) -> list[int]:
-        """Which task has each step of a cycle: each one, or each as often as it has batches."""
-        n = [1] * len(self.streams)
-        if self.options.schedule == "proportional":
-            n = [stream.batches_in_epoch(0) for stream in self.streams]
-        places = [((k + 0.5) / times, i) for i, times in enumerate(n) for k in range(times)]
-        return [i for _, i in sorted(places)]
+        """See `Schedule.epoch_steps`."""
+        return self.schedule.epoch_steps
 
     def begin_training(self) -> None:
         """Leave each user's own purchases out of the vectors that its prompts are read by."""
@@ -185,20 +156,7 @@ class PodRecommender(TrainableRecommender):
 
     def batches(self, step: int, world: World) -> Iterator[list[Batch]]:
         """Yield what each step from `step` on trains on: a batch, or a part of each task."""
-        mixed, turns = self.options.schedule == "mixed", self.turns
-        cycles, within = divmod(step, len(turns))
-        endless = [
-            stream.batches(
-                step if mixed else cycles * turns.count(i) + turns[:within].count(i),
-                rank=world.rank,
-                world_size=world.size,
-            )
-            for i, stream in enumerate(self.streams)
-        ]
-        while True:
-            task = turns[step % len(turns)]
-            yield [next(each) for each in endless] if mixed else [next(endless[task])]
-            step += 1
+        return self.schedule.batches(step, world.rank, world.size)
 
     def validation_batches(self, task: str) -> Iterator[Batch]:
         """Yield validation samples, which have the bare template."""
@@ -255,29 +213,9 @@ class PodRecommender(TrainableRecommender):
 
     def prompts(self, task: str, user_id: Ints, lists: list[list[int]]) -> Inputs:
         """Return bare prompts as the model reads them; lists: history, candidates or the item."""
-        templates = self.shards.manifest["inputs"]["templates"]
-        bare = next(t["text"] for t in templates if t["task"] == task and t["bare"])
-        head, tail = _around_items(bare)
         # somebody new: our own bases hide the user's token, others spell a user that is nobody
-        known = np.maximum(user_id, 0 if self.pod.input_embedding is None else 1)
-        texts = [
-            f"{head}{' '.join(f'item_{i}' for i in items)}{tail}".format(user=f"user_{user}")
-            for user, items in zip(known.tolist(), lists, strict=True)
-        ]
-        found = self.tokens.prompts(texts)
-        ids = found.ids.padded()
-        mask = np.arange(ids.shape[1]) < found.ids.lengths[:, None]
-        batch = Batch(
-            task=task,
-            ids=ids,
-            whole_word_ids=found.whole_word_ids.padded(),
-            mask=mask,
-            labels=np.zeros((len(texts), 0), np.int64),
-            user_id=user_id.astype(np.int32),
-            item_id=np.zeros(len(texts), np.int32),
-            rows=np.arange(len(texts)),
-            n_targets=0,
-        )
+        lowest = 0 if self.pod.input_embedding is None else 1
+        batch = bare_prompts(self.shards, self.tokens, task, user_id, lists, lowest_user=lowest)
         return Inputs.of(batch, self.device)
 
     @torch.inference_mode()
@@ -422,15 +360,6 @@ class PodRecommender(TrainableRecommender):
     def _must(self, task: str, mend: str) -> None:
         if task not in self.tasks:
             raise PodError(f"this run was not trained on the {task} task: {mend}")
-
-
-def _around_items(template: str) -> tuple[str, str]:
-    """Return what stands before and after the items of a template."""
-    for name in ("{history}", "{candidates}", "{item}"):
-        if name in template:
-            head, _, tail = template.partition(name)
-            return head, tail
-    raise PodError(f"the template {template!r} has no place for items: build the dataset again")
 
 
 def _pod(base: Base, options: PodOptions, shards: Shards, tasks: tuple[str, ...]) -> Pod:
