@@ -33,6 +33,8 @@ def compare_runs(
             "--task explanation: sentences have no ranks; podtrain evaluate sets their measures "
             "beside those of the baselines"
         )
+    if task == "topn" and method == "exclude-seen":
+        raise PodError("the candidates of top-N were never bought: give --method exact")
     k = int(digits)
     groups = {_name(run): _seeds(run) for run in runs}
     if len({Path(name).resolve() for name in groups}) < max(2, len(runs)):

@@ -252,6 +252,8 @@ class _Examples:
         cells, cell = np.unique(
             np.concatenate([row * n_items + item, targets, own_cells]), return_inverse=True
         )
+        # what is no choice: items of the history, each once, unless it is bought again
+        bought = np.setdiff1d(seen_row * n_items + seen, targets)
         popularity = counts.popularity
         own_item = np.isin(cells, own_cells)
         of_cell = np.log(np.maximum(popularity[cells % n_items] - own_item, FEW))
@@ -266,8 +268,8 @@ class _Examples:
             "cell_item": of_cell,
             "cell_every": np.log(np.maximum(popularity[cells % n_items], FEW)),
             "target": cell[len(row) : len(row) + n],
-            "bought_row": seen_row,
-            "bought": np.log(np.maximum(popularity[seen], FEW)),
+            "bought_row": bought // n_items,
+            "bought": np.log(np.maximum(popularity[bought % n_items], FEW)),
         }
         floats = ("count", "source", "item", "cell_item", "cell_every", "bought")
         return cls(
