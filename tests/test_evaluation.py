@@ -63,7 +63,7 @@ def test_prompts_are_those_of_the_shards(
     build_rows: Build, tmp_path: Path, digits: int, history: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Text, tokens and whole-word ids of every validation and test sample."""
-    rows = arithmetic_rows(16, 13, 8)
+    rows = arithmetic_rows(20, 15, 8)
     shards = Shards.open(build_rows(rows, negatives=3, rounds=1, history=history))
     run = podtrain.fit(shards.folder, tmp_path / "run", **ONCE, id_digits=digits)
     model = run.recommender
