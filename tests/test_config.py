@@ -241,7 +241,8 @@ def test_every_option_of_every_model_is_an_argument_with_its_words() -> None:
     arguments = dict(inspect.signature(command.fit).parameters)
     for name, field in FIELDS.items():
         assert arguments[name].default is None  # or a file could not say otherwise
-        assert arguments[name].annotation.__metadata__[0].help == field.metadata["help"] != ""
+        assert field.metadata["help"]
+        assert arguments[name].annotation.__metadata__[0].help.startswith(field.metadata["help"])
     assert set(arguments) - set(FIELDS) == {"shards", "out", "seeds", "config", "resume"}
     shown = CliRunner().invoke(app, ["fit", "--help"], env={"COLUMNS": "200"}).output
     for name in FIELDS:

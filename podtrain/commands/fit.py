@@ -63,7 +63,7 @@ def _with_options(command: Any) -> Any:
         kind = str if kind is tuple else kind
         flag = f"--{name.replace('_', '-')}"
         names = [f"{flag}/--no-{flag[2:]}"] if kind is bool else [flag]
-        shown = typer.Option(*names, help=field.metadata[HELP], metavar=_metavar(field))
+        shown = typer.Option(*names, help=_help(field), metavar=_metavar(field))
         added.append(
             inspect.Parameter(
                 name,
@@ -75,6 +75,17 @@ def _with_options(command: Any) -> Any:
     command.__signature__ = signature.replace(parameters=[*fixed, *added])
     command.__annotations__ = {p.name: p.annotation for p in (*fixed, *added)} | {"return": None}
     return command
+
+
+def _help(field: Any) -> str:
+    """An option's words with its default, which a TOML file and the model may overrule."""
+    said: str = field.metadata[HELP]
+    if field.default in ((), None):
+        return said
+    default = field.default
+    if isinstance(default, bool):
+        default = "yes" if default else "no"
+    return f"{said} [default: {default}]"
 
 
 def _metavar(field: Any) -> str | None:
