@@ -24,7 +24,7 @@ TITLES = {
     "sample": "The sample, all three tasks",
     "beauty-clean": "Beauty, *clean* protocol, sequential",
     "beauty-pod": "Beauty, `--compat pod`, sequential",
-    "beauty-tasks": "Beauty, *clean* protocol, all three tasks in one run",
+    "beauty-tasks": "Beauty by `--compat pod`, all three tasks in one run",
     "musical": "Musical Instruments 2014, all three tasks",
     "all-beauty": "All_Beauty 2018, all three tasks",
 }
