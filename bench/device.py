@@ -123,8 +123,9 @@ def step(work: Path, device: str, peak: float | None, tiny: bool) -> dict[str, A
         "tasks": {},
     }
     warm, timed = (1, 1) if tiny else (8, 24)
-    for task, stream in zip(run.tasks, model.streams, strict=True):
-        batches = list(islice(stream.batches(), warm + timed))
+    for task in run.tasks:
+        of_task = (batch for [batch] in model.batches(0, World()) if batch.task == task)
+        batches = list(islice(of_task, warm + timed))
         for batch in batches[:warm]:
             training.step([batch], 0)
         flop = sum(map(_counter(training), batches[warm:]))
