@@ -19,6 +19,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from podprep.contract.errors import PodError
 from podprep.contract.tasks import TASKS
 from podtrain.data.interactions import Interactions
+from podtrain.data.stream import Batch
 from podtrain.recommenders.pod import kernels, spectral, t5
 from podtrain.recommenders.pod.kernels import attend, dropout, linear_cross_entropy, relu_dropout
 from podtrain.recommenders.pod.model import WHOLE_WORDS, Inputs, LeaveFoldOut, Pod
@@ -206,13 +207,25 @@ def test_tokens_are_read_by_vectors_of_their_own_and_users_never_written() -> No
 
 
 def test_a_prompt_of_too_many_ids_is_refused() -> None:
+    """Before it is on the device: a GPU that finds it is lost to the whole process."""
     x = some_inputs("topn", 2)
-    x.whole_word_ids[1, 3] = WHOLE_WORDS - 1
-    assert pod()(x) > 0
-    x.whole_word_ids[1, 3] = WHOLE_WORDS
+    batch = Batch(
+        task="topn",
+        ids=x.ids.numpy(),
+        whole_word_ids=x.whole_word_ids.numpy(),
+        mask=x.mask.numpy(),
+        labels=x.labels.numpy(),
+        user_id=x.user.numpy(),
+        item_id=np.ones(2, np.int32),
+        rows=np.arange(2),
+        n_targets=2,
+    )
+    batch.whole_word_ids[1, 3] = WHOLE_WORDS - 1
+    assert pod()(pod().inputs(batch)) > 0
+    batch.whole_word_ids[1, 3] = WHOLE_WORDS
     with pytest.raises(PodError, match=r"512 ids.* 511 .*fewer candidates"):
-        pod()(x)
-    assert pod(whole_words=False)(x) > 0
+        pod().inputs(batch)
+    assert pod(whole_words=False)(pod(whole_words=False).inputs(batch)) > 0
 
 
 @torch.no_grad()

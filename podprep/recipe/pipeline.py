@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from podprep import __version__
 from podprep.contract.errors import PodError
 from podprep.contract.manifest import write_manifest
 from podprep.contract.schema import SCHEMA_VERSION, SCHEMAS
@@ -111,7 +112,8 @@ class Build:
             "inputs": described,
             "versions": {
                 "python": platform.python_version(),
-                **{name: version(name) for name in ("podprep", "duckdb", "pyarrow")},
+                "podprep": __version__,  # also of a copy of the tree that nobody installed
+                **{name: version(name) for name in ("duckdb", "pyarrow")},
             },
             "stages": self._accounting(),
             "statistics": {

@@ -16,6 +16,7 @@ BLOCK = 64  # tokens of a block: only the best of each is looked at, as a rule
 CACHE_SLACK = 4  # steps after which slots of the KV cache that no text needs are dropped
 COMPACT_SHARE = 8  # users that are done leave the batch once they are one in so many
 LOGITS_TOGETHER = 1 << 22  # logits at a time, 16 MB: more means first-touch page faults each time
+LOGITS_TOGETHER_GPU = 1 << 28  # 1 GB: there every piece is a dozen launches more; not measured
 
 
 @torch.no_grad()
@@ -178,7 +179,8 @@ def _followers(
     not follow; the others' probabilities are not scaled up for it; given: (users,) the only token
     that may, at no cost, -1 for any.
     """
-    users = max(1, LOGITS_TOGETHER // (hidden.shape[1] * len(decoder.head)))
+    together = LOGITS_TOGETHER if hidden.device.type == "cpu" else LOGITS_TOGETHER_GPU
+    users = max(1, together // (hidden.shape[1] * len(decoder.head)))
     found = []
     if given is None:
         given = torch.full((len(hidden),), -1, device=hidden.device)

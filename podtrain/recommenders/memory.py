@@ -119,9 +119,9 @@ class Memory(nn.Module):
         # of each entry once, not once for each history
         source = np.repeat(np.arange(n), np.diff(counts.starts))
         weight = counts.count.astype(np.float64)
-        weight *= np.exp(self.gap.double().numpy())[counts.group] * damped[counts.item]
+        weight *= np.exp(self.gap.double().cpu().numpy())[counts.group] * damped[counts.item]
         weight *= np.exp(-float(self.damping[0]) * popularity)[source]
-        backs = np.exp(self.back.double().numpy())
+        backs = np.exp(self.back.double().cpu().numpy())
         x = (
             np.bincount(
                 row * n + counts.item[at], backs[back] * weight[at], minlength=len(queries) * n

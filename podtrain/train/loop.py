@@ -190,14 +190,15 @@ class Training:
         self.world.sum_gradients(self.model)
         held = [p for p in self.model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in held if p.grad is not None])
-        if not torch.isfinite(norm):  # before the weights take it up
+        length = float(norm)  # the one time in a step that this process waits for a GPU's answer
+        if not math.isfinite(length):  # before the weights take it up
             tasks = ", ".join(batch.task for batch in batches)
             mean = float(torch.stack(losses).sum()) / n_targets
             raise PodError(
-                f"step {step:,} ({tasks}) has a loss of {mean} and a gradient of {float(norm)}: "
+                f"step {step:,} ({tasks}) has a loss of {mean} and a gradient of {length}: "
                 f"lower --lr or take --precision fp32; {self.run.folder} keeps what was before"
             )
-        if norm > CLIP:
+        if length > CLIP:
             torch.nn.utils.clip_grads_with_norm_(held, CLIP, norm)
         self.model.take_step(self.optimizer)
         return losses

@@ -110,6 +110,20 @@ class Pod(nn.Module):
         """Where the weights are."""
         return self.soft_prompts.device
 
+    def inputs(self, batch: Batch) -> Inputs:
+        """Move a batch to the model's device.
+
+        Errors: `PodError` for a prompt of more ids than the model knows places. They are looked at
+        here, in main memory: to look at them on a GPU is to wait for all that it has still to do.
+        """
+        longest = int(batch.whole_word_ids.max(initial=0))
+        if self.whole_word_embeddings is not None and longest >= WHOLE_WORDS:
+            raise PodError(
+                f"a prompt has {longest} ids, the model knows {WHOLE_WORDS - 1} places: "
+                "give fewer candidates or a shorter history"
+            )
+        return Inputs.of(batch, self.device)
+
     def leave_fold_out(self, fold: LeaveFoldOut) -> None:
         """Correct items' input vectors in training: see `LeaveFoldOut`. Not a weight, not saved."""
         self._leave_fold_out = replace(fold, table=fold.table.to(self.device))
@@ -133,12 +147,6 @@ class Pod(nn.Module):
         if self.training and self._leave_fold_out is not None and not explained:
             embedded = embedded + self._leave_fold_out.of(x)
         if self.whole_word_embeddings is not None:
-            longest = int(x.whole_word_ids.max()) if x.whole_word_ids.numel() else 0
-            if longest >= WHOLE_WORDS:
-                raise PodError(
-                    f"a prompt has {longest} ids, the model knows {WHOLE_WORDS - 1} places: "
-                    "give fewer candidates or a shorter history"
-                )
             # row 0 is for what is no id: no vector
             embedded = embedded + F.embedding(x.whole_word_ids, self.whole_word_embeddings) * (
                 x.whole_word_ids > 0

@@ -164,7 +164,7 @@ class PodRecommender(TrainableRecommender):
 
     def micro_batches(self, batch: Batch) -> Iterator[Inputs]:
         """Cut a batch for a CPU's caches; a GPU takes it whole."""
-        return self.pod.micro_batches(Inputs.of(batch, self.device))
+        return self.pod.micro_batches(self.pod.inputs(batch))
 
     def loss(self, batch: Inputs) -> Tensor:
         """Return the negative log-likelihood of the targets, summed (paper 3.4)."""
@@ -216,7 +216,7 @@ class PodRecommender(TrainableRecommender):
         # somebody new: our own bases hide the user's token, others spell a user that is nobody
         lowest = 0 if self.pod.input_embedding is None else 1
         batch = bare_prompts(self.shards, self.tokens, task, user_id, lists, lowest_user=lowest)
-        return Inputs.of(batch, self.device)
+        return self.pod.inputs(batch)
 
     @torch.inference_mode()
     def encode(self, prompts: Inputs) -> tuple[Tensor, Tensor]:
