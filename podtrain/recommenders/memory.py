@@ -157,8 +157,14 @@ class Memory(nn.Module):
             total.backward()
             return total.detach()
 
-        with torch.enable_grad():
-            optimizer.step(loss)
+        # on several threads sums come out otherwise from time to time, and so would the weights
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with torch.enable_grad():
+                optimizer.step(loss)
+        finally:
+            torch.set_num_threads(threads)
         for weight in weights:
             weight.requires_grad_(False)
 
