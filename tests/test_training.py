@@ -33,7 +33,7 @@ from podprep.recipe.pipeline import build
 from podprep.recipe.templates import load_templates
 from podtrain.data.stream import Batch
 from podtrain.recommenders.pod.model import Inputs, Pod
-from podtrain.recommenders.pod.options import PodOptions
+from podtrain.recommenders.pod.options import SCHEDULES, PodOptions
 from podtrain.recommenders.pod.recommender import HISTORY_SHARES, SHARES
 from podtrain.recommenders.queries import Queries
 from podtrain.run import BEST, LAST, METRICS, RUN, Run
@@ -330,7 +330,7 @@ def plain_loss(model: Pod, batch: Batch) -> Tensor:
     return torch.stack(losses).sum()
 
 
-@pytest.mark.parametrize("schedule", ["mixed", "alternate"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_step_has_the_loss_and_the_gradient_of_transformers(
     shards: Shards, tmp_path: Path, schedule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,8 +362,11 @@ def test_a_step_has_the_loss_and_the_gradient_of_transformers(
     train(tmp_path, shards, SMALL | {"schedule": schedule, "dropout": 0, "epochs": 1})
     if schedule == "mixed":
         assert tasks == [list(TASKS)] * -(-64 // 3)  # explanations are the most
-    else:
+    elif schedule == "alternate":
         assert tasks == [[TASKS[i % 3]] for i in range(EPOCH)]
+    else:
+        counted = {task: tasks.count([task]) for task in TASKS}
+        assert counted == {"sequential": 2, "topn": 2, "explanation": 8}
 
 
 def test_a_gradient_too_large_is_cut(
