@@ -19,7 +19,7 @@ from podprep.contract.errors import PodError
 from podprep.contract.schema import EXPLANATIONS
 from podprep.contract.shards import Shards
 from podtrain.data.interactions import Interactions
-from podtrain.metrics.words import Features, words_of
+from podtrain.metrics.words import words_of
 from podtrain.recommenders.base import ScoresItems
 from podtrain.recommenders.baselines import BACKWARD, LAG_POWER, SPAN
 from podtrain.recommenders.cooccurrence import Cooccurrence
@@ -59,7 +59,6 @@ class TrainingSentences:
         if not rows:
             raise PodError(f"{shards.folder} has no explanations to train on")
         self.features = sorted({row["feature"] for row in rows})
-        self._mentions = Features(self.features)
         place = {feature: i for i, feature in enumerate(self.features)}
         self.by_item = np.zeros((shards.n_items + 1, len(place)))
         self.by_user = np.zeros((shards.n_users + 1, len(place)))
@@ -83,26 +82,21 @@ class TrainingSentences:
         plan = item * (user / overall) ** USER_POWER
         return np.asarray(plan / plan.sum(1, keepdims=True))
 
-    def evidence(self, user_id: int, item_id: int, plan: Floats, sentence: str) -> float:
-        """Return what speaks for a sentence, three figures from 0 to 1 added up.
+    def evidence(self, user_id: int, item_id: int, sentence: str) -> float:
+        """Return what speaks for a sentence: how near it is to the item's and to the user's.
 
-        How near it is to the item's sentences, how near to the user's, and how likely the features
-        that it mentions are by the plan (features,). Less 1 where it stammers: two words stand
-        together twice, or a word is of no training sentence.
+        Both are from 0 to 1. Less 1 where it stammers: two words stand together twice, or a word
+        is of no training sentence. How likely the features are that it mentions was tried beside
+        them: sentences then name more features, and are further from what people wrote (sample,
+        validation: FMR .44 for .35, BLEU-4 15.4 for 17.3).
         """
         words = self._words(sentence)
-        named = self._mentions.mentioned(words.words)
-        likely = sum(p for p, f in zip(plan, self.features, strict=True) if f in named)
         known = (self.of_item.get(item_id, []), self.of_user.get(user_id, []))
         stammers = max(words.pairs.values(), default=0) > 1 or not self._known >= set(words.words)
-        return (
-            float(likely)
-            - stammers
-            + sum(
-                float(np.mean([near(words, self._words(other)) for other in own]))
-                for own in known
-                if own
-            )
+        return -float(stammers) + sum(
+            float(np.mean([near(words, self._words(other)) for other in own]))
+            for own in known
+            if own
         )
 
     def typical(self, item_id: int) -> str:
@@ -192,14 +186,10 @@ class ChosenSentence(_Repeats):
 
     def texts(self, pairs: Pairs) -> list[str]:
         """Return a sentence about each item, chosen for the user as POD chooses."""
-        known = self.sentences
-        plans = known.plan(pairs.user_id, pairs.item_id)
-        texts = []
-        for n, (user, item) in enumerate(
-            zip(pairs.user_id.tolist(), pairs.item_id.tolist(), strict=True)
-        ):
+        known, texts = self.sentences, []
+        for user, item in zip(pairs.user_id.tolist(), pairs.item_id.tolist(), strict=True):
             own = known.of_item.get(item, [known.most_frequent])
-            scores = [known.evidence(user, item, plans[n], sentence) for sentence in own]
+            scores = [known.evidence(user, item, sentence) for sentence in own]
             texts.append(own[int(np.argmax(scores))])
         return texts
 

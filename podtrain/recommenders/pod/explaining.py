@@ -73,7 +73,7 @@ def _planned(model: "PodRecommender", pairs: Pairs) -> list[str]:
         zip(pairs.user_id.tolist(), pairs.item_id.tolist(), strict=True)
     ):
         own = written[n * width * BEAMS : (n + 1) * width * BEAMS]
-        scores = [known.evidence(user, item, plan[n], sentence) for sentence in own]
+        scores = [known.evidence(user, item, sentence) for sentence in own]
         texts.append(own[int(np.argmax(scores))])
     return texts
 
