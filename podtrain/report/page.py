@@ -100,16 +100,20 @@ def _losses(facts: Facts) -> Section:
             name = NAMES[task]
             svg = curves(f"{name}: loss over steps", {"train": train, "valid": valid}, mark)
             drawn.append(element("figure", element("figcaption", name), svg))
+    last = ("keep", "last") in facts.made_with
     if best is None:
         title = "Losses: nothing was validated yet"
+    elif last:
+        title = f"Losses: the last weights are kept, of step {best:,.0f}"
     else:
         since = sum(step > best for step, _ in facts.scores)
         ended = f"later validations without gain: {since}" if since else "better to the end"
         title = f"Losses: best weights at step {best:,.0f}; {ended}"
-    words = (
-        "Mean over target tokens, in nats. Training runs with dropout, so it may lie higher. The "
-        "weights kept are those of the best validation by ranks (NDCG@10), not by loss."
-    )
+    words = "Mean over target tokens, in nats. Training runs with dropout, so it may lie higher. "
+    if not last:
+        words += (
+            "The weights kept are those of the best validation by ranks (NDCG@10), not by loss."
+        )
     legend = [("train", "training"), ("valid", "validation"), ("best", "best step, weights kept")]
     return Section(title, words, element("div", *drawn, class_="multiples"), legend, "wide")
 
