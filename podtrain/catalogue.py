@@ -1,5 +1,6 @@
 """Numbers of users and items, and the names behind them."""
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,15 @@ class Catalogue:
         """item_id, asin, and title where metadata was given."""
         frame = self._frame(ITEMS)
         return frame.select(c for c in ("item_id", "asin", "title") if c in frame.columns)
+
+    def named(self, frame: "pl.DataFrame", columns: Iterable[str]) -> "pl.DataFrame":
+        """Return these columns of a frame of user_id and item_id, with the names behind them.
+
+        A column that there is not is left out: the title, where no metadata was given.
+        """
+        frame = frame.join(self.users, on="user_id", how="left", maintain_order="left")
+        frame = frame.join(self.items, on="item_id", how="left", maintain_order="left")
+        return frame.select(column for column in columns if column in frame.columns)
 
     def user(self, user: Id) -> int:
         """Return a user's number."""

@@ -76,11 +76,9 @@ def recommend(
             "score": scores[kept],
         }
     )
-    frame = frame.join(names.items, on="item_id", how="left", maintain_order="left")
-    frame = frame.join(names.users, on="user_id", how="left", maintain_order="left")
     first = ["query"] if histories is not None and users is None else []
     order = [*first, "user_id", "reviewer_id", "rank", "item_id", "asin", "title", "score"]
-    return frame.select(column for column in order if column in frame.columns)
+    return names.named(frame, order)
 
 
 def explain(
@@ -104,10 +102,7 @@ def explain(
             "text": run.recommender.texts(asked),
         }
     )
-    frame = frame.join(names.users, on="user_id", how="left", maintain_order="left")
-    frame = frame.join(names.items, on="item_id", how="left", maintain_order="left")
-    order = ["user_id", "reviewer_id", "item_id", "asin", "title", "text"]
-    return frame.select(column for column in order if column in frame.columns)
+    return names.named(frame, ["user_id", "reviewer_id", "item_id", "asin", "title", "text"])
 
 
 def _queries(

@@ -160,7 +160,7 @@ def evaluate_baselines(shards: Shards, split: str = "test") -> dict[str, Results
         else:
             queries, targets, candidates = _held_out(shards, task, split)
             for name, baseline in baselines.items():
-                _rank_one(baseline, name, "baseline", queries, targets, candidates, results, None)
+                _rank_one(baseline, name, "baseline", queries, targets, candidates, results)
         found[task] = results
     return found
 
@@ -202,11 +202,15 @@ def _rank(run: Run, results: Results, watch: Watch | None) -> None:
     values: dict[str, Any] = {}
     for name, kind, recommender in asked:
         shown = watch if kind == "model" else None
-        ways = _rank_one(recommender, name, kind, queries, targets, candidates, results, shown)
+        # to find the best of each list takes ten times as long as to rank one item
+        top = TOP if kind == "model" or name == BEST_BASELINE else 0
+        ways = _rank_one(
+            recommender, name, kind, queries, targets, candidates, results, shown, top
+        )  # fmt: skip
         for exclude_seen, ranked in ways.items():
             row = next(r for r in reversed(results.rows) if r.exclude_seen == exclude_seen)
             write_ranks(run, task, split, row.label, queries.user_id, ranked.ranks)
-            if kind == "model" or name == BEST_BASELINE:
+            if top:
                 lists = (ranked.items, ranked.scores)
                 write_lists(run, task, split, row.label, queries.user_id, *lists)
         values[name] = per_user(ways[candidates is None].ranks, 10)[1]
@@ -221,10 +225,11 @@ def _rank_one(
     targets: Ints,
     candidates: Ints | None,
     results: Results,
-    watch: Watch | None,
+    watch: Watch | None = None,
+    top: int = 0,
 ) -> dict[bool, Ranked]:
     start = time.monotonic()
-    ways = rank(recommender, queries, targets, candidates=candidates, top=TOP, watch=watch)
+    ways = rank(recommender, queries, targets, candidates=candidates, top=top, watch=watch)
     seconds = time.monotonic() - start
     for exclude_seen, ranked in ways.items():
         metrics = ranking_metrics(ranked.ranks)
